@@ -1,0 +1,1 @@
+"""KV storage: the tree cache and its representations."""

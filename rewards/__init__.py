@@ -1,0 +1,3 @@
+"""Text in, Score out: verifiers that run in killable worker processes."""
+
+RAMIFY_PACKAGE = "rewards"

@@ -1,0 +1,3 @@
+"""Which rollout tree to grow: segments, branching, stopping, fallback."""
+
+RAMIFY_PACKAGE = "rollout"

@@ -1,0 +1,1 @@
+"""Branch policies, one file each."""
