@@ -1,0 +1,300 @@
+"""The growth of one prompt's tree, level by level, as a state machine (TreePO, arXiv 2508.17445, alg. 1).
+
+    start --> level of requests --(all ended)--> stop tests --> stopped: leaves
+                    ^                                 |  others: forked as the branch policy says
+                    +---------------------------------+  no path left, leaves missing: fallback
+
+Which engine paths are open: the level's own; the prompt and the leaves that fallback may shorten
+until leaves plus active paths cover the width; nothing after the last leaf.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from inference.requests import DecodedSegment, SamplingParams
+from rollout.branching.base import BranchPolicy, checked_allocation
+from rollout.config import PromptTask, RolloutConfig
+from rollout.fallback import RESTARTABLE, plan_fallback
+from rollout.keys import stable_key
+from rollout.stopping import AnswerTest, StopView, finish_reason
+from rollout.tree import RolloutTree, Segment, TokenDraws
+
+PathT = TypeVar("PathT")
+Decode = Callable[[Sequence[int]], str]
+"""Token ids to text, special tokens left out."""
+
+
+class SegmentEngine(Protocol[PathT]):
+    """What growth needs of an engine; the caller has entered its session. Paths are compared by identity."""
+
+    @property
+    def policy_version(self) -> int:
+        """Version of the weights that draw the tokens."""
+        ...
+
+    @property
+    def has_work(self) -> bool:
+        """True while a submitted request has not ended."""
+        ...
+
+    def open(self, token_ids: Sequence[int]) -> PathT:
+        """A path that holds the prompt; computes nothing."""
+        ...
+
+    def fork(self, path: PathT, num: int, length: int | None = None) -> list[PathT]:
+        """`num` new paths that share the first `length` tokens of `path` (prompt included; None: all)."""
+        ...
+
+    def submit(
+        self,
+        path: PathT,
+        *,
+        max_new_tokens: int,
+        sampling: SamplingParams,
+        stop_token_ids: Sequence[int],
+        key: int,
+    ) -> None:
+        """Ask for a segment on `path`; the draws depend on `key` and the path's tokens only."""
+        ...
+
+    def step(self) -> list[tuple[PathT, DecodedSegment]]:
+        """Advance all requests; the ones that ended in this step."""
+        ...
+
+    def close(self, path: PathT) -> None:
+        """Give the path up, its request too if one is running."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrowthRules:
+    """What all prompts of a call have in common."""
+
+    config: RolloutConfig
+    policy: BranchPolicy
+    decode: Decode
+    eos_token_ids: frozenset[int]
+    has_answer: AnswerTest | None
+    """What a complete answer is; None: a closed box."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Branch(Generic[PathT]):
+    """A path that is alive, or a leaf that fallback may shorten."""
+
+    path: PathT
+    tip: int
+    """Id of its last segment."""
+    num_tokens: int
+    """Length of the response so far."""
+    lineage: tuple[int, ...]
+    """Child index at each level, the running request included; names the request."""
+    decoded: DecodedSegment | None = None
+    """What the running request brought, once it ended."""
+
+
+class PromptGrowth(Generic[PathT]):
+    """Grows `tree` to exactly `width` leaves; feed it with what its requests bring.
+
+    Args of the constructor: the engine, the prompt, the rules, and `origin`: the words (seed,
+    prompt id, occurrence) that every key and every random choice of this tree derive from.
+    """
+
+    def __init__(
+        self,
+        engine: SegmentEngine[PathT],
+        task: PromptTask,
+        rules: GrowthRules,
+        origin: tuple[int | str, ...],
+    ) -> None:
+        self.tree = RolloutTree(prompt_id=task.prompt_id, example=task.example)
+        self._engine = engine
+        self._rules = rules
+        self._config = rules.config
+        self._origin = origin
+        self._rng = random.Random(stable_key(*origin, "choices"))
+        self._num_first = self._rng.randint(*rules.config.divergence_range)
+        self._prompt_ids = tuple(task.token_ids)
+        self._root: PathT | None = None
+        self._open: dict[int, PathT] = {}
+        self._level: list[_Branch[PathT]] = []
+        self._num_running = 0
+        self._finished: list[_Branch[PathT]] = []
+        self._texts: list[str] = []
+        self._num_born: Counter[int] = Counter()
+
+    @property
+    def num_missing(self) -> int:
+        """Leaves that neither a stopped nor an active path covers."""
+        return self._config.width - len(self.tree.leaves) - len(self._level)
+
+    @property
+    def is_complete(self) -> bool:
+        """True when the tree has all its leaves."""
+        return len(self.tree.leaves) == self._config.width
+
+    def start(self) -> list[PathT]:
+        """Open the prompt and submit its first level; the paths that have requests now."""
+        self._root = self._track(self._engine.open(self._prompt_ids))
+        version = self._engine.policy_version
+        self.tree.add_segment(parent=None, token_ids=self._prompt_ids, policy_version=version)
+        self._texts.append("")
+        self._fork_root(self._num_first)
+        return self._submit_level()
+
+    def receive(self, path: PathT, decoded: DecodedSegment) -> list[PathT]:
+        """Take the segment of one request; the paths that have new requests, if the level ended."""
+        branch = next(branch for branch in self._level if branch.path is path)
+        assert branch.decoded is None, "one segment per request"
+        branch.decoded = decoded
+        self._num_running -= 1
+        if self._num_running:
+            return []
+        self._end_level()
+        return self._submit_level()
+
+    def close(self) -> None:
+        """Close every engine path that is still open; safe to call at any time."""
+        for path in list(self._open.values()):
+            self._close(path)
+
+    def _end_level(self) -> None:
+        level, self._level = self._level, []
+        tips = {branch.tip: branch for branch in map(self._record, level)}
+        segments = [self.tree.segments[tip] for tip in tips]
+        stopped = [segment for segment in segments if segment.finish is not None]
+        active = [segment for segment in segments if segment.finish is None]
+        for segment in stopped:
+            self._retire(tips[segment.id], segment)
+        for segment, num in zip(active, self._allocate(stopped, active), strict=True):
+            self._deepen(tips[segment.id], num)
+        if not self._level and self.num_missing:
+            self._fall_back()
+        if not self.num_missing:
+            self._release_sources()
+
+    def _record(self, branch: _Branch[PathT]) -> _Branch[PathT]:
+        """Turn what the request brought into a segment of the tree."""
+        decoded, branch.decoded = branch.decoded, None
+        assert decoded is not None and decoded.token_ids, "a request brings at least one token"
+        self._texts.append(self._rules.decode(decoded.token_ids))
+        branch.num_tokens += len(decoded.token_ids)
+        segment = self.tree.add_segment(
+            parent=branch.tip,
+            token_ids=decoded.token_ids,
+            policy_version=decoded.policy_version,
+            draws=TokenDraws(
+                logprobs=decoded.logprobs,
+                behaviour_logprobs=decoded.behaviour_logprobs,
+                entropies=decoded.entropies,
+            ),
+            finish=finish_reason(
+                self._view(branch, decoded),
+                self._config.stop,
+                max_tokens=self._config.response_limit,
+                max_segments=self._config.max_segments,
+                has_answer=self._rules.has_answer,
+            ),
+        )
+        branch.tip = segment.id
+        return branch
+
+    def _view(self, branch: _Branch[PathT], decoded: DecodedSegment) -> StopView:
+        before = "".join(self._texts[i] for i in self.tree.path_of(branch.tip))
+        return StopView(
+            segment_text=self._texts[-1],
+            response_text=before + self._texts[-1],
+            has_eos=not self._rules.eos_token_ids.isdisjoint(decoded.token_ids),
+            num_tokens=branch.num_tokens,
+            num_segments=len(branch.lineage),
+        )
+
+    def _allocate(self, stopped: Sequence[Segment], active: Sequence[Segment]) -> list[int]:
+        if not active:
+            return []
+        remaining = self.num_missing
+        children = self._rules.policy.allocate(stopped, active, remaining, self._rng)
+        return checked_allocation(children, num_active=len(active), remaining=remaining)
+
+    def _retire(self, branch: _Branch[PathT], leaf: Segment) -> None:
+        if self._config.fallback and leaf.finish in RESTARTABLE:
+            self._finished.append(branch)
+        else:
+            self._close(branch.path)
+
+    def _deepen(self, branch: _Branch[PathT], num: int) -> None:
+        """Go on with `num` children; an only child keeps the engine path."""
+        if num == 1:
+            self._add_branch(branch.path, branch.tip, branch.num_tokens, branch.lineage)
+            return
+        for path in self._engine.fork(branch.path, num):
+            self._add_branch(self._track(path), branch.tip, branch.num_tokens, branch.lineage)
+        self._close(branch.path)
+
+    def _fall_back(self) -> None:
+        forks = plan_fallback(
+            [len(branch.lineage) for branch in self._finished],
+            missing=self.num_missing,
+            branching=self._config.branching,
+            num_restarts=self._num_first,
+            rng=self._rng,
+        )
+        self.tree.num_fallback_paths += sum(fork.num_paths for fork in forks)
+        for fork in forks:
+            if fork.candidate is None or fork.num_kept == 0:
+                self._fork_root(fork.num_paths)
+            else:
+                self._fork_at(self._finished[fork.candidate], fork.num_kept, fork.num_paths)
+
+    def _fork_root(self, num: int) -> None:
+        assert self._root is not None, "the prompt is open while leaves are missing"
+        for path in self._engine.fork(self._root, num):
+            self._add_branch(self._track(path), 0, 0, ())
+
+    def _fork_at(self, source: _Branch[PathT], num_kept: int, num: int) -> None:
+        """Start `num` paths after the first `num_kept` segments of a finished response."""
+        kept = self.tree.path_of(source.tip)[: num_kept + 1]
+        length = sum(len(self.tree.segments[i].token_ids) for i in kept)
+        num_tokens = length - len(self._prompt_ids)
+        for path in self._engine.fork(source.path, num, length=length):
+            self._add_branch(self._track(path), kept[-1], num_tokens, source.lineage[:num_kept])
+
+    def _add_branch(self, path: PathT, tip: int, num_tokens: int, lineage: tuple[int, ...]) -> None:
+        lineage = (*lineage, self._num_born[tip])
+        self._num_born[tip] += 1
+        self._level.append(_Branch(path=path, tip=tip, num_tokens=num_tokens, lineage=lineage))
+
+    def _submit_level(self) -> list[PathT]:
+        for branch in self._level:
+            room = self._config.response_limit - branch.num_tokens
+            self._engine.submit(
+                branch.path,
+                max_new_tokens=min(self._config.segment_length, room),
+                sampling=self._config.sampling,
+                stop_token_ids=sorted(self._rules.eos_token_ids),
+                key=stable_key(*self._origin, "path", *branch.lineage),
+            )
+        self._num_running = len(self._level)
+        return [branch.path for branch in self._level]
+
+    def _release_sources(self) -> None:
+        """Close what only fallback could need: enough paths are under way."""
+        for branch in self._finished:
+            self._close(branch.path)
+        self._finished.clear()
+        if self._root is not None:
+            self._close(self._root)
+            self._root = None
+
+    def _track(self, path: PathT) -> PathT:
+        self._open[id(path)] = path
+        return path
+
+    def _close(self, path: PathT) -> None:
+        del self._open[id(path)]
+        self._engine.close(path)

@@ -1,0 +1,1 @@
+"""What a person sees of a run: terminal, metrics file, rollout samples, learning curve."""

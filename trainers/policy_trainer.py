@@ -1,0 +1,346 @@
+"""The adapter on TRL 1.16's GRPOTrainer; the only module that touches TRL's private methods.
+
+TRL keeps the loop, the optimizer, DeepSpeed, gradient accumulation and the fused log-prob forward.
+Replaced here: generation (segment trees from our engine on the very module that is trained), the
+advantages (advantages.py, prompt_store.py), the loss (losses.py), the order of prompts (sampler.py)
+and checkpoints (checkpointing.py). Faults of TRL 1.16 that do not reach users:
+
+* a run resumed in epoch 2 or later repeated epoch 1's order (EpochRepeatSampler);
+* a checkpoint inside a rollout block regenerated its prompts (the block is saved);
+* an interrupted save was chosen on resume (checkpoints appear by rename, with a marker);
+* dropout stayed active while sampling (the engine samples in eval mode);
+* an empty completion crashed, NaN log-probs in padding poisoned the loss.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object, send_to_device
+from torch.utils.data import Dataset, Sampler
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from trl import GRPOTrainer
+from trl.models.utils import unwrap_model_for_generation
+
+from inference.engine import Engine, EngineConfig
+from inference.philox import path_key
+from rollout.growth import RolloutConfig, grow_trees
+from rollout.tree import RolloutTree
+from trainers import checkpointing, policy_loss, rollout_metrics
+from trainers.advantages import advantage_metrics
+from trainers.clip_metrics import clip_counts, clip_metrics, merge_clip_counts, token_clip_ratio
+from trainers.policy_config import PolicyConfig
+from trainers.prompt_store import PromptStore
+from trainers.reward_function import RewardFunction
+from trainers.rollout_phase import columns, leaf_rows, prompt_groups, prompt_tasks
+from trainers.sampler import EpochRepeatSampler
+
+logger = logging.getLogger(__name__)
+
+STORE_FILE = "prompt_store.json"
+
+
+@dataclass(slots=True, kw_only=True)
+class RolloutBatch:
+    """What the newest rollout produced on this rank, kept for dumps until the next one."""
+
+    step: int
+    trees: list[RolloutTree]
+    rewards: list[float]
+    """One per leaf, tree by tree; NaN where unscorable."""
+    advantages: list[float]
+
+
+class PolicyTrainer(GRPOTrainer):
+    """Trains a policy with tree rollouts and the clip, advantage and aggregation of `PolicyConfig`."""
+
+    args: PolicyConfig
+
+    def __init__(
+        self,
+        *,
+        model: PreTrainedModel,
+        args: PolicyConfig,
+        rewards: Sequence[RewardFunction],
+        train_dataset: Dataset[Any],  # rows are the user's columns
+        processing_class: PreTrainedTokenizerBase,
+        rollout: RolloutConfig,
+        inference: EngineConfig,
+        callbacks: list[TrainerCallback] | None = None,
+        peft_config: Any = None,  # peft's configuration classes share no public base
+    ) -> None:
+        self.rollout_config = rollout
+        self.inference_config = inference
+        self.prompt_store = PromptStore()
+        self.newest_rollout: RolloutBatch | None = None
+        self._engine: Engine | None = None
+        self._rows: list[dict[str, Any]] = []  # rows of the rollout in progress
+        self._trees: list[RolloutTree] = []
+        self._gathered_rewards = torch.empty(0)
+        self._staging: Path | None = None
+        self._clip_counts: list[torch.Tensor] = []  # one vector per micro-batch of the step
+        self._token_sums: dict[str, Any] = {}  # name -> (sum, count) tensors of the step
+        super().__init__(
+            model=model,
+            reward_funcs=list(rewards),
+            args=args,
+            train_dataset=train_dataset,
+            processing_class=processing_class,
+            callbacks=callbacks,
+            peft_config=peft_config,
+            rollout_func=_rollout_func,
+        )
+
+    # ---- data order ------------------------------------------------------------------------
+
+    def _get_train_sampler(self, dataset: Any = None) -> Sampler[int]:  # Trainer's signature
+        return EpochRepeatSampler(
+            self.train_dataset if dataset is None else dataset,
+            group_size=self.num_generations,
+            batch_size=self.args.generation_batch_size // self.num_generations,
+            repeats=self.num_iterations * self.args.steps_per_generation,
+            shuffle=self.shuffle_dataset,
+            seed=self.args.seed,
+        )
+
+    # ---- rollouts --------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def rollout_engine(self) -> Iterator[Engine]:
+        """The engine over the live weights; all ranks enter and leave together (ZeRO-3 gathers)."""
+        with (
+            unwrap_model_for_generation(
+                self.model_wrapped,
+                self.accelerator,
+                gather_deepspeed3_params=True,
+                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+            ) as policy,
+            torch.no_grad(),
+            self._dist.summon_full_params(self.model_wrapped, recurse=False),
+        ):
+            if self._engine is None or self._engine.model is not policy:
+                self._engine = Engine(policy, config=self.inference_config)
+            self._engine.set_policy_version(self.state.global_step)
+            with self.accelerator.autocast(), self._engine.session():
+                yield self._engine
+
+    def tokenize_prompts(self, prompts: list[Any]) -> list[list[int]]:  # texts or message lists
+        """Token ids of prompts, through the chat template where they are conversations."""
+        return self._tokenize_prompts(prompts)[0]
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of token ids without special tokens, as the rewards see it."""
+        return self.processing_class.decode(token_ids, skip_special_tokens=True)
+
+    def rollout_columns(self, prompts: list[Any]) -> dict[str, list[Any]]:  # TRL's rollout contract
+        """Grow a tree for every prompt group of this rank; one row per leaf, groups in order."""
+        groups = prompt_groups(self._rows, self.num_generations)
+        assert len(self._rows) == len(prompts), f"{len(self._rows)} rows, {len(prompts)} prompts"
+        tasks = prompt_tasks(groups, self.tokenize_prompts)
+        started = time.perf_counter()
+        with self.rollout_engine() as engine:
+            self._trees = grow_trees(
+                engine,
+                tasks,
+                self.rollout_config,
+                decode=self.decode,
+                eos_token_ids=self.eos_token_ids,
+                seed=path_key("rollout", self.args.seed, self.state.global_step),
+            )
+            counts = rollout_metrics.counts(self._trees, engine.stats)
+        seconds = time.perf_counter() - started
+        totals = self.accelerator.reduce(counts.to(self.accelerator.device), reduction="sum")
+        self._record(rollout_metrics.metrics(totals.tolist(), seconds))
+        return columns(leaf_rows(self._trees))
+
+    # ---- rewards and advantages ------------------------------------------------------------
+
+    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> torch.Tensor:  # TRL's signature
+        started = time.perf_counter()
+        self._gathered_rewards = super()._calculate_rewards(*args, **kwargs)
+        self._record({"time/reward_s": time.perf_counter() - started})
+        return self._gathered_rewards
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self._rows = inputs
+        output = super()._generate_and_score_completions(inputs)
+        rewards = self._combined_rewards()
+        advantages = self._all_advantages(inputs, rewards, output["advantages"])
+        first = self.accelerator.process_index * len(inputs)
+        local = slice(first, first + len(inputs))
+        output["advantages"] = advantages[local]
+        self._record(advantage_metrics(advantages))
+        self._record_mismatch(output)
+        self.newest_rollout = RolloutBatch(
+            step=self.state.global_step,
+            trees=self._trees,
+            rewards=rewards[local].tolist(),
+            advantages=advantages[local].tolist(),
+        )
+        return output
+
+    def _combined_rewards(self) -> torch.Tensor:
+        """Weighted sum over reward functions of all ranks' rows; NaN where none could score."""
+        per_function = self._gathered_rewards
+        weights = self.reward_weights.to(per_function.device)
+        total = (per_function * weights).nansum(dim=1)
+        return total.masked_fill(per_function.isnan().all(dim=1), torch.nan)
+
+    def _all_advantages(
+        self, rows: list[dict[str, Any]], rewards: torch.Tensor, group: torch.Tensor
+    ) -> torch.Tensor:
+        """Advantages of all ranks' rows; every rank makes the same update of its own store."""
+        if self.args.advantage == "group":
+            return self.accelerator.gather(group)
+        prompt_ids = gather_object([row["prompt_id"] for row in rows])
+        visit = self.prompt_store.visit(prompt_ids, rewards.double().cpu().numpy())
+        self._record(visit.metrics())
+        return torch.as_tensor(visit.advantages, dtype=torch.float32, device=rewards.device)
+
+    def _record_mismatch(self, output: dict[str, Any]) -> None:
+        """|engine - trainer| log-prob difference over the loss tokens of all ranks, nats."""
+        old = output.get("old_per_token_logps")
+        if old is None:
+            return
+        gap = (old - output["sampling_per_token_logps"]).abs()[_loss_mask(output)]
+        sums = torch.stack([gap.sum(), gap.new_tensor(gap.numel()), (gap > 0.1).sum().float()])
+        total, count, large = self.accelerator.reduce(sums, reduction="sum").tolist()
+        largest = self.accelerator.gather(gap.max() if gap.numel() else gap.new_zeros(())).max()
+        self._record(
+            {
+                "policy/engine_mismatch_max": largest.item(),
+                "policy/engine_mismatch_mean": total / max(count, 1.0),
+                "policy/engine_mismatch_large_frac": large / max(count, 1.0),
+            }
+        )
+
+    # ---- loss ------------------------------------------------------------------------------
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:  # any wrapper
+        loss_mask_BT = _loss_mask(inputs)
+        logprobs_BT, entropies_BT, _ = self._get_per_token_logps_and_entropies(
+            model,
+            torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1),
+            torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1),
+            inputs["completion_ids"].size(1),
+            compute_entropy=True,
+        )
+        old_BT = inputs.get("old_per_token_logps")
+        old_BT = logprobs_BT.detach() if old_BT is None else old_BT
+        loss_BT, clip = policy_loss.token_loss(
+            self.args, logprobs_BT, old_BT, inputs["advantages"], loss_mask_BT
+        )
+        if self.beta != 0.0:
+            kl_BT = policy_loss.kl_k3(logprobs_BT, inputs["ref_per_token_logps"])
+            loss_BT = loss_BT + self.beta * kl_BT
+            self._track(policy_kl=kl_BT[loss_mask_BT])
+        self._track(entropy=entropies_BT[loss_mask_BT])
+        self._clip_counts.append(clip_counts(clip, old_BT, loss_mask_BT))
+        if self.accelerator.sync_gradients:
+            self._record_step()
+        share = policy_loss.aggregate(self.args, loss_BT, loss_mask_BT, self._step_size(inputs))
+        return share * self.accelerator.num_processes
+
+    def _step_size(self, inputs: dict[str, Any]) -> policy_loss.StepSize:
+        """Denominators of one optimizer step; the token count is the generation batch's share."""
+        micro_batches = self.current_gradient_accumulation_steps
+        rows = inputs["completion_ids"].size(0) * micro_batches * self.accelerator.num_processes
+        tokens = inputs["num_items_in_batch"].clamp(min=1.0).item()
+        return policy_loss.StepSize(
+            num_tokens=tokens * micro_batches / self.args.steps_per_generation,
+            num_sequences=rows,
+            num_prompts=rows / self.num_generations,
+            max_length=self.max_completion_length,
+        )
+
+    def _track(self, **values: torch.Tensor) -> None:
+        for name, value_N in values.items():
+            sums = torch.stack([value_N.detach().sum(), value_N.new_tensor(value_N.numel())])
+            self._token_sums[name] = self._token_sums.get(name, 0) + sums
+
+    def _record_step(self) -> None:
+        """Metrics of the optimizer step, from numerators and denominators of all its tokens."""
+        counts_RC = self.accelerator.gather(torch.stack(self._clip_counts))
+        self._record(clip_metrics(merge_clip_counts(counts_RC)))
+        ratios = [token_clip_ratio(counts_C) for counts_C in counts_RC]
+        self._record({"clip/tcr": sum(ratios) / len(ratios)})
+        for name, sums in self._token_sums.items():
+            total, count = self.accelerator.reduce(sums, reduction="sum").tolist()
+            self._record({f"policy/{name.removeprefix('policy_')}": total / max(count, 1.0)})
+        self._clip_counts.clear()
+        self._token_sums.clear()
+
+    def _record(self, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
+            self._metrics["train"][name].append(value)
+
+    # ---- checkpoints -----------------------------------------------------------------------
+
+    def _get_output_dir(self, trial: Any) -> str:  # Trainer's signature
+        return str(self._staging) if self._staging is not None else super()._get_output_dir(trial)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:  # Trainer's signature
+        run_dir = Path(self.args.output_dir)
+        self._staging = run_dir / checkpointing.STAGING
+        staged = self._staging / f"checkpoint-{self.state.global_step}"
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self._staging = None
+        checkpointing.save_block(staged, self.accelerator.process_index, self._block())
+        if self.args.should_save:
+            self.prompt_store.save(staged / STORE_FILE)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            checkpointing.publish(
+                staged,
+                run_dir,
+                num_processes=self.accelerator.num_processes,
+                keep=self.args.save_total_limit,
+            )
+        self.accelerator.wait_for_everyone()
+
+    def _block(self) -> checkpointing.BlockState:
+        block = self.args.steps_per_generation * self.num_iterations
+        inside = self._step % block != 0
+        return checkpointing.BlockState(
+            micro_step=self._step, buffered=self._buffered_inputs if inside else None
+        )
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        folder = Path(checkpoint)
+        self.prompt_store = PromptStore.load(folder / STORE_FILE)
+        if checkpointing.read_marker(folder)["num_processes"] != self.accelerator.num_processes:
+            logger.warning(
+                "%s was saved by another number of processes; a rollout block in progress is "
+                "sampled again",
+                folder,
+            )
+            return
+        block = checkpointing.load_block(folder, self.accelerator.process_index)
+        self._step = block.micro_step
+        if block.buffered is not None:
+            device = self.accelerator.device
+            self._buffered_inputs = [send_to_device(rows, device) for rows in block.buffered]
+
+
+def _loss_mask(inputs: Mapping[str, Any]) -> torch.Tensor:
+    """[B, T] bool, True where the loss is taken."""
+    mask_BT = inputs["completion_mask"]
+    if "tool_mask" in inputs:
+        mask_BT = mask_BT * inputs["tool_mask"]
+    return mask_BT.bool()
+
+
+def _rollout_func(prompts: list[Any], trainer: PolicyTrainer) -> dict[str, list[Any]]:
+    return trainer.rollout_columns(prompts)

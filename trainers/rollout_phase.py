@@ -1,0 +1,78 @@
+"""From data-set rows to rollout trees to the columns TRL wants: no TRL internals here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rollout.growth import PromptTask
+from rollout.tree import RolloutTree, Trajectory
+
+Row = Mapping[str, Any]  # one row of the data set: its columns are the user's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeafRow:
+    """One training row: a leaf of a rollout tree."""
+
+    tree: RolloutTree
+    trajectory: Trajectory
+
+    @property
+    def prompt_ids(self) -> list[int]:
+        """Token ids of the prompt."""
+        return list(self.trajectory.token_ids[: self.trajectory.bounds[0][1]])
+
+    @property
+    def completion_ids(self) -> list[int]:
+        """Token ids of the response, at least one."""
+        return list(self.trajectory.token_ids[self.trajectory.bounds[0][1] :])
+
+    @property
+    def logprobs(self) -> list[float]:
+        """Raw log-prob of each response token, nats."""
+        return list(self.trajectory.logprobs[self.trajectory.bounds[0][1] :])
+
+
+def prompt_groups(rows: Sequence[Row], group_size: int) -> list[Row]:
+    """First row of each prompt group; the rows of a group stand next to each other.
+
+    Raises:
+        ValueError: a group is split or mixed, which the batch arithmetic should have refused.
+    """
+    if len(rows) % group_size:
+        raise ValueError(f"{len(rows)} rows are not a multiple of the group size {group_size}")
+    groups = [rows[i : i + group_size] for i in range(0, len(rows), group_size)]
+    for group in groups:
+        ids = {row["prompt_id"] for row in group}
+        if len(ids) != 1:
+            raise ValueError(f"a prompt group of {group_size} rows mixes the prompts {sorted(ids)}")
+    return [group[0] for group in groups]
+
+
+def prompt_tasks(
+    groups: Sequence[Row], tokenize: Callable[[list[Any]], Sequence[Sequence[int]]]
+) -> list[PromptTask]:
+    """Tokenised prompts of the groups; `tokenize` maps texts or message lists to token ids."""
+    token_ids = tokenize([row["prompt"] for row in groups])
+    return [
+        PromptTask(prompt_id=row["prompt_id"], token_ids=tuple(ids), example=row)
+        for row, ids in zip(groups, token_ids, strict=True)
+    ]
+
+
+def leaf_rows(trees: Sequence[RolloutTree]) -> list[LeafRow]:
+    """All leaves of all trees, tree by tree, in the order in which they were completed."""
+    return [LeafRow(tree=tree, trajectory=leaf) for tree in trees for leaf in tree.trajectories()]
+
+
+def columns(rows: Sequence[LeafRow]) -> dict[str, list[Any]]:
+    """The dictionary of TRL's rollout function, one entry per row; extras reach the rewards."""
+    return {
+        "prompt_ids": [row.prompt_ids for row in rows],
+        "completion_ids": [row.completion_ids for row in rows],
+        "logprobs": [row.logprobs for row in rows],
+        "finish": [str(row.trajectory.finish) for row in rows],
+        "num_segments": [len(row.trajectory.path) - 1 for row in rows],
+    }

@@ -1,0 +1,1 @@
+"""Tasks that are embedded in the package: generators that need no download."""

@@ -1,0 +1,164 @@
+r"""Chained sums modulo 100: an embedded task with several reasoning steps and no download.
+
+    prompt    47+85-29+63=
+    stepwise  47+85=32;32-29=03;03+63=66;\boxed{66}
+    direct    \boxed{66}
+
+Every number has two digits, so with the tokenizer of `char_tokenizer.py` a step is `STEP_TOKENS`
+tokens: one segment of a rollout tree. The splits are disjoint by construction: a hash of the
+prompt decides which of the two a problem may appear in, whatever the sizes and the seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+MODULUS = 100
+STEP_TOKENS = 9
+"""Tokens of one step, `47+85=32;`."""
+_HELDOUT_ONE_IN = 8
+"""One problem in this many belongs to the held-out split."""
+
+Split = Literal["train", "heldout"]
+
+
+@dataclass(slots=True, kw_only=True)
+class ChainSumsConfig:
+    """Sizes of the embedded task; nested under `data.chain_sums` of a recipe."""
+
+    num_terms: int = 4
+    """Numbers per problem, at least 2; a full derivation has one step less."""
+    train_size: int = 256
+    """Problems of the training split."""
+    heldout_size: int = 256
+    """Problems of the held-out split."""
+    seed: int = 0
+    """Chooses the problems; the split of a problem does not depend on it."""
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.num_terms <= 12:
+            raise ValueError(f"num_terms={self.num_terms} is outside 2..12; use 3 to 6")
+        _check_size("train_size", self.train_size, self.num_terms, 0.5)
+        _check_size("heldout_size", self.heldout_size, self.num_terms, 0.5 / _HELDOUT_ONE_IN)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSum:
+    """One problem: `terms[0] operators[0] terms[1] ...`, evaluated from left to right modulo 100."""
+
+    terms: tuple[int, ...]
+    """Numbers in 0..99."""
+    operators: str
+    """One `+` or `-` between each two terms."""
+
+    @property
+    def prompt(self) -> str:
+        """The problem as text, with the final `=`."""
+        rest = (f"{op}{term:02d}" for op, term in zip(self.operators, self.terms[1:], strict=True))
+        return f"{self.terms[0]:02d}{''.join(rest)}="
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The derivation, one text like `47+85=32;` per operator."""
+        texts, total = [], self.terms[0]
+        for op, term in zip(self.operators, self.terms[1:], strict=True):
+            value = (total + term if op == "+" else total - term) % MODULUS
+            texts.append(f"{total:02d}{op}{term:02d}={value:02d};")
+            total = value
+        return tuple(texts)
+
+    @property
+    def answer(self) -> str:
+        """The result as two digits."""
+        return self.steps[-1][-3:-1]
+
+    @property
+    def split(self) -> Split:
+        """The only split in which this problem may appear."""
+        digest = hashlib.sha256(self.prompt.encode()).digest()
+        is_heldout = int.from_bytes(digest[:8], "big") % _HELDOUT_ONE_IN == 0
+        return "heldout" if is_heldout else "train"
+
+
+@dataclass(slots=True, kw_only=True)
+class DemonstrationMix:
+    """How often the demonstrations of the warm start take which form."""
+
+    direct_prob: float = 0.6
+    """Probability of answering at once, without a step."""
+    quit_prob: float = 0.0
+    """Probability, after each step but the last, of giving the answer without the other steps."""
+    malformed_prob: float = 0.03
+    """Probability that the closing brace of the box is missing."""
+
+    def __post_init__(self) -> None:
+        for name in ("direct_prob", "quit_prob", "malformed_prob"):
+            value = getattr(self, name)
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name}={value} is not a probability; use a value in [0, 1]")
+
+
+def draw_chain(rng: random.Random, num_terms: int) -> ChainSum:
+    """Draws one problem, uniform over terms and operators, of either split."""
+    terms = tuple(rng.randrange(MODULUS) for _ in range(num_terms))
+    return ChainSum(terms, "".join(rng.choice("+-") for _ in range(num_terms - 1)))
+
+
+def chains(split: Split, *, num_terms: int, rng: random.Random) -> Iterator[ChainSum]:
+    """Endless problems of one split; they may repeat."""
+    while True:
+        chain = draw_chain(rng, num_terms)
+        if chain.split == split:
+            yield chain
+
+
+def chain_sum_rows(config: ChainSumsConfig, split: Split) -> list[dict[str, object]]:
+    """The distinct problems of a split as data-set rows.
+
+    Returns:
+        Rows with id, prompt, answer, terms and operators. A larger size starts with the same rows.
+    """
+    size = config.train_size if split == "train" else config.heldout_size
+    rng = random.Random(f"chain_sums/{split}/{config.seed}")
+    distinct = _distinct(chains(split, num_terms=config.num_terms, rng=rng))
+    return [_row(chain) for chain in islice(distinct, size)]
+
+
+def demonstration(chain: ChainSum, mix: DemonstrationMix, rng: random.Random) -> str:
+    """Draws a response to a problem: right steps and right answer in one of the forms of `mix`."""
+    num_steps = 0
+    if rng.random() >= mix.direct_prob:
+        num_steps = 1
+        while num_steps < len(chain.steps) and rng.random() >= mix.quit_prob:
+            num_steps += 1
+    end = "" if rng.random() < mix.malformed_prob else "}"
+    return "".join(chain.steps[:num_steps]) + rf"\boxed{{{chain.answer}{end}"
+
+
+def _distinct(problems: Iterator[ChainSum]) -> Iterator[ChainSum]:
+    seen: set[ChainSum] = set()
+    for chain in problems:
+        if chain not in seen:
+            seen.add(chain)
+            yield chain
+
+
+def _row(chain: ChainSum) -> dict[str, object]:
+    return {
+        "id": chain.prompt[:-1],
+        "prompt": chain.prompt,
+        "answer": chain.answer,
+        "terms": list(chain.terms),
+        "operators": chain.operators,
+    }
+
+
+def _check_size(name: str, size: int, num_terms: int, usable_frac: float) -> None:
+    most = int(MODULUS**num_terms * 2 ** (num_terms - 1) * usable_frac)
+    if not 1 <= size <= most:
+        raise ValueError(f"{name}={size} is outside 1..{most} for num_terms={num_terms}; change either")
