@@ -101,16 +101,18 @@ def sample(
     return _draws(parts)
 
 
-def entropy_and_log_partition(shifted_CV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def entropy_and_log_partition(
+    shifted_CV: torch.Tensor, weights_CV: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the entropy and log Z of the law exp(x)/Z, where the maximum of each row of x is 0.
 
     Args:
         shifted_CV: [C, V] float32, logits divided by the temperature minus the row maximum.
+        weights_CV: [C, V] float32, exp of them.
 
     Returns:
         Two tensors [C] float32 in nats: H = log Z - sum(e * x) / Z, and log Z.
     """
-    weights_CV = shifted_CV.exp()
     total_C = weights_CV.sum(-1)
     # 0 * -inf is NaN: a token with logit -inf contributes nothing
     moment_C = (weights_CV * shifted_CV.clamp_min(-1e4)).sum(-1)
@@ -174,8 +176,9 @@ def _sample_chunk(
     scale = torch.where(is_greedy, 1.0, settings.temperature)
     scaled_CV = logits_CV / scale[:, None]
     shifted_CV = scaled_CV - scaled_CV.amax(-1, keepdim=True)
-    entropy_C, log_total_C = entropy_and_log_partition(shifted_CV)
-    weights_CV, log_kept_C = _filtered(shifted_CV.exp(), settings)
+    weights_CV = shifted_CV.exp()
+    entropy_C, log_total_C = entropy_and_log_partition(shifted_CV, weights_CV)
+    weights_CV, log_kept_C = _filtered(weights_CV, settings)
     token_C = inverse_cdf(weights_CV, uniform_C)
     if bool(is_greedy.any()):
         token_C = torch.where(is_greedy, logits_CV.argmax(-1), token_C)

@@ -69,8 +69,7 @@ def grow_trees(
     try:
         _run(engine, growths, on_progress, num_wanted=config.width * len(growths))
     finally:
-        for growth in growths:
-            growth.close()
+        pass
     return [growth.tree for growth in growths]
 
 

@@ -11,9 +11,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
-from rollout.growth import PromptTask, RolloutConfig, RolloutEngine, grow_trees
+from inference.engine import Engine
+from rollout.config import PromptTask, RolloutConfig
+from rollout.growth import grow_trees
 from rollout.tree import Trajectory
 
 Z95 = 1.959964
@@ -92,7 +94,7 @@ class PromptOutcome:
 
 
 def evaluate_prompts(
-    engine: RolloutEngine,
+    engine: Engine,
     tasks: Sequence[PromptTask],
     config: RolloutConfig,
     *,
@@ -109,7 +111,7 @@ def evaluate_prompts(
     greedy = grow_trees(
         engine,
         tasks,
-        config.flat(width=1, temperature=0.0),
+        flat_law(config, width=1, temperature=0.0),
         decode=decode,
         eos_token_ids=eos_token_ids,
         seed=seed,
@@ -117,7 +119,7 @@ def evaluate_prompts(
     sampled = grow_trees(
         engine,
         tasks,
-        config.flat(width=k),
+        flat_law(config, width=k, temperature=config.temperature),
         decode=decode,
         eos_token_ids=eos_token_ids,
         seed=seed,
@@ -126,6 +128,13 @@ def evaluate_prompts(
         _outcome(task, one.trajectories(), many.trajectories(), judge)
         for task, one, many in zip(tasks, greedy, sampled, strict=True)
     ]
+
+
+def flat_law(config: RolloutConfig, *, width: int, temperature: float) -> RolloutConfig:
+    """The same limits and stop rules, but `width` independent responses at this temperature."""
+    return replace(
+        config, width=width, initial_divergence=width, branching=1, temperature=temperature
+    )
 
 
 def summarise(outcomes: Sequence[PromptOutcome]) -> Evaluation:

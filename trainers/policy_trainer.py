@@ -31,10 +31,12 @@ from trl.models.utils import unwrap_model_for_generation
 
 from inference.engine import Engine, EngineConfig
 from inference.philox import path_key
-from rollout.growth import RolloutConfig, grow_trees
+from rollout.config import RolloutConfig
+from rollout.growth import grow_trees
+from rollout.stats import GrowthStats, growth_stats
 from rollout.tree import RolloutTree
-from trainers import checkpointing, policy_loss, rollout_metrics
-from trainers.advantages import advantage_metrics
+from trainers import checkpointing, policy_loss
+from trainers.advantages import response_utilisation
 from trainers.clip_metrics import clip_counts, clip_metrics, merge_clip_counts, token_clip_ratio
 from trainers.policy_config import PolicyConfig
 from trainers.prompt_store import PromptStore
@@ -56,6 +58,17 @@ class RolloutBatch:
     rewards: list[float]
     """One per leaf, tree by tree; NaN where unscorable."""
     advantages: list[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineUse:
+    """What one rank's rollout cost."""
+
+    kv_bytes: int
+    """Largest KV at any moment."""
+    computed: int
+    """Tokens whose KV was computed."""
+    seconds: float
 
 
 class PolicyTrainer(GRPOTrainer):
@@ -154,11 +167,25 @@ class PolicyTrainer(GRPOTrainer):
                 eos_token_ids=self.eos_token_ids,
                 seed=path_key("rollout", self.args.seed, self.state.global_step),
             )
-            counts = rollout_metrics.counts(self._trees, engine.stats)
+            kv_bytes, computed = engine.stats.peak_kv_bytes, engine.stats.tokens_computed
         seconds = time.perf_counter() - started
-        totals = self.accelerator.reduce(counts.to(self.accelerator.device), reduction="sum")
-        self._record(rollout_metrics.metrics(totals.tolist(), seconds))
+        self._record_rollout(EngineUse(kv_bytes=kv_bytes, computed=computed, seconds=seconds))
         return columns(leaf_rows(self._trees))
+
+    def _record_rollout(self, use: EngineUse) -> None:
+        """Rollout metrics over all ranks; a step lasts as long as its slowest rank."""
+        stats = sum(gather_object([growth_stats(self._trees)]), GrowthStats())
+        uses = gather_object([use])
+        slowest = max(one.seconds for one in uses)
+        self._record(stats.metrics())
+        self._record(
+            {
+                "time/rollout_s": slowest,
+                "rollout/tokens_per_s": stats.sampled_tokens / slowest,
+                "rollout/computed_tokens": sum(one.computed for one in uses),
+                "kv/peak_bytes": max(one.kv_bytes for one in uses),
+            }
+        )
 
     # ---- rewards and advantages ------------------------------------------------------------
 
@@ -176,7 +203,12 @@ class PolicyTrainer(GRPOTrainer):
         first = self.accelerator.process_index * len(inputs)
         local = slice(first, first + len(inputs))
         output["advantages"] = advantages[local]
-        self._record(advantage_metrics(advantages))
+        self._record(
+            {
+                "reward/rur": response_utilisation(advantages),
+                "reward/rur_above_0.05": response_utilisation(advantages, threshold=0.05),
+            }
+        )
         self._record_mismatch(output)
         self.newest_rollout = RolloutBatch(
             step=self.state.global_step,
@@ -200,9 +232,9 @@ class PolicyTrainer(GRPOTrainer):
         if self.args.advantage == "group":
             return self.accelerator.gather(group)
         prompt_ids = gather_object([row["prompt_id"] for row in rows])
-        visit = self.prompt_store.visit(prompt_ids, rewards.double().cpu().numpy())
-        self._record(visit.metrics())
-        return torch.as_tensor(visit.advantages, dtype=torch.float32, device=rewards.device)
+        advantages, visits = self.prompt_store.visit(prompt_ids, rewards.double().tolist())
+        self._record(visits.metrics())
+        return torch.tensor(advantages, dtype=torch.float32, device=rewards.device)
 
     def _record_mismatch(self, output: dict[str, Any]) -> None:
         """|engine - trainer| log-prob difference over the loss tokens of all ranks, nats."""
@@ -276,6 +308,11 @@ class PolicyTrainer(GRPOTrainer):
             self._record({f"policy/{name.removeprefix('policy_')}": total / max(count, 1.0)})
         self._clip_counts.clear()
         self._token_sums.clear()
+
+    def log_evaluation(self, metrics: Mapping[str, float]) -> None:
+        """Log held-out figures on their own, without flushing the training metrics."""
+        logs = {f"eval_{name.removeprefix('eval/')}": value for name, value in metrics.items()}
+        super(GRPOTrainer, self).log(logs)
 
     def _record(self, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():

@@ -166,23 +166,34 @@ def _describe(findings: list[_Finding], cls: type, where: str) -> str:
 
 
 def _best_member(findings: list[_Finding]) -> list[_Finding]:
-    """The problems of the union member that fits best: its `type` literal matches, it got deepest, it has
-    fewest problems. Findings of other members at the same place (neither an integer nor text) are
-    added, so that the message can name all that is expected.
+    """The problems of the union member that fits best.
+
+    Best: its `type` literal matches, then it got deepest, then it has fewest problems. Findings of
+    other members at the same place (neither an integer nor text) are added, so that the message
+    can name all that is expected.
     """
     groups: dict[tuple[str, ...], list[_Finding]] = {}
     for item in findings:
         groups.setdefault(item.member, []).append(item)
     best = min(
         groups.values(),
-        key=lambda group: (
-            any(x.kind == "literal_error" and x.path[-1:] == ("type",) for x in group),
-            -max(len(x.path) for x in group),
-            len(group),
-        ),
+        key=lambda group: (_is_other_type(group), -max(len(x.path) for x in group), len(group)),
     )
-    others = [x for x in findings if x.path == best[0].path and x not in best]
+    others = [
+        x
+        for group in groups.values()
+        for x in group
+        if group is not best
+        and not _is_other_type(group)
+        and x.path == best[0].path
+        and x.kind not in ("missing", "value_error", *_UNKNOWN_KEY)
+    ]
     return best + others
+
+
+def _is_other_type(group: list[_Finding]) -> bool:
+    """Whether the recipe names another union member with its `type` key."""
+    return any(x.kind == "literal_error" and x.path[-1:] == ("type",) for x in group)
 
 
 def _known_keys(cls: type, path: tuple[str, ...], member: tuple[str, ...]) -> list[str]:

@@ -23,9 +23,10 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
-Path = Sequence[Hashable]
+LeafPath = Sequence[Hashable]
 """Segment ids, prompt first, leaf last."""
 GroupWeighting = Literal["average", "subgroup_size"]
 EdgeKind = Literal["tree_edge", "treerl"]
@@ -40,7 +41,7 @@ class _Group:
 
 
 def tree_advantages(
-    paths: Sequence[Path],
+    paths: Sequence[LeafPath],
     rewards: Sequence[float],
     *,
     weighting: GroupWeighting = "average",
@@ -54,7 +55,7 @@ def tree_advantages(
     tokens.
 
     Args:
-        paths: Path of each leaf.
+        paths: LeafPath of each leaf.
         rewards: Reward of each leaf; NaN = unscorable, advantage 0.
         weighting: How the groups are averaged.
         distinct_groups: Count groups with the same leaves once.
@@ -67,7 +68,7 @@ def tree_advantages(
     """
     groups = _groups_by_node(paths, rewards, leaf_weights)
 
-    def advantage(path: Path, reward: float) -> float:
+    def advantage(path: LeafPath, reward: float) -> float:
         if math.isnan(reward):
             return 0.0
         counted = _counted_groups(path, groups, distinct_groups)
@@ -81,7 +82,7 @@ def tree_advantages(
 
 
 def dcpo_tree_advantages(
-    paths: Sequence[Path],
+    paths: Sequence[LeafPath],
     rewards: Sequence[float],
     smooth: Sequence[float],
     sigma_total: float,
@@ -110,7 +111,7 @@ def dcpo_tree_advantages(
     groups = _groups_by_node(paths, rewards, leaf_weights)
     is_uniform = len({reward for reward in rewards if not math.isnan(reward)}) <= 1
 
-    def advantage(path: Path, reward: float, root_term: float) -> float:
+    def advantage(path: LeafPath, reward: float, root_term: float) -> float:
         if math.isnan(reward):
             return 0.0
         if is_uniform:
@@ -122,7 +123,7 @@ def dcpo_tree_advantages(
     return [advantage(*leaf) for leaf in zip(paths, rewards, smooth, strict=True)]
 
 
-def inverse_fork_weights(paths: Sequence[Path]) -> list[float]:
+def inverse_fork_weights(paths: Sequence[LeafPath]) -> list[float]:
     """Return the weight of each leaf: product along its path of 1 / (children of the parent).
 
     The weights sum to 1. Weighted with them, the mean reward of the leaves is the bottom-up mean of
@@ -134,13 +135,13 @@ def inverse_fork_weights(paths: Sequence[Path]) -> list[float]:
     _check_paths(paths)
     children: dict[Hashable, set[Hashable]] = {}
     for path in paths:
-        for parent, child in zip(path[:-1], path[1:], strict=True):
+        for parent, child in pairwise(path):
             children.setdefault(parent, set()).add(child)
     return [1.0 / math.prod(len(children[node]) for node in path[:-1]) for path in paths]
 
 
 def node_advantage_sums(
-    paths: Sequence[Path], advantages: Sequence[float]
+    paths: Sequence[LeafPath], advantages: Sequence[float]
 ) -> dict[Hashable, tuple[float, float]]:
     """Return (A+, A-) of every segment: sums of positive and of negative advantages of its leaves.
 
@@ -161,7 +162,7 @@ def node_advantage_sums(
 
 
 def node_values(
-    paths: Sequence[Path],
+    paths: Sequence[LeafPath],
     rewards: Sequence[float],
     *,
     leaf_weights: Sequence[float] | None = None,
@@ -176,7 +177,7 @@ def node_values(
 
 
 def edge_advantages(
-    paths: Sequence[Path], rewards: Sequence[float], kind: EdgeKind
+    paths: Sequence[LeafPath], rewards: Sequence[float], kind: EdgeKind
 ) -> dict[Hashable, float]:
     """Return one advantage per segment (the prompt excluded) from node values V.
 
@@ -191,7 +192,7 @@ def edge_advantages(
     root = groups[paths[0][0]]
     edges: dict[Hashable, float] = {}
     for path in paths:
-        for parent, node in zip(path[:-1], path[1:], strict=True):
+        for parent, node in pairwise(path):
             group = groups[node]
             step = group.mean - groups[parent].mean if group.size else 0.0
             if kind == "treerl" and group.size:
@@ -201,7 +202,7 @@ def edge_advantages(
 
 
 def _groups_by_node(
-    paths: Sequence[Path], rewards: Sequence[float], leaf_weights: Sequence[float] | None
+    paths: Sequence[LeafPath], rewards: Sequence[float], leaf_weights: Sequence[float] | None
 ) -> Mapping[Hashable, _Group]:
     _check_paths(paths)
     weights = [1.0] * len(paths) if leaf_weights is None else leaf_weights
@@ -225,7 +226,7 @@ def _weighted_mean(leaves: Sequence[tuple[float, float]]) -> float:
 
 
 def _counted_groups(
-    path: Path, groups: Mapping[Hashable, _Group], distinct_groups: bool
+    path: LeafPath, groups: Mapping[Hashable, _Group], distinct_groups: bool
 ) -> list[_Group]:
     """Root group first. Groups along a path are nested: equal sizes mean equal sets."""
     counted = [groups[path[0]]]
@@ -236,7 +237,7 @@ def _counted_groups(
     return counted
 
 
-def _check_paths(paths: Sequence[Path]) -> None:
+def _check_paths(paths: Sequence[LeafPath]) -> None:
     if not paths:
         raise ValueError("a rollout tree without leaves has no advantages; drop the prompt")
     inner = {node for path in paths for node in path[:-1]}

@@ -83,6 +83,11 @@ class SlotPool:
         self.num_used -= len(slots)
         assert self.num_used >= 0, "more slots were given back than taken"
 
+    def reset(self) -> None:
+        """Start over with slot 0; all slots must have been given back."""
+        assert self.num_used == 0, f"{self.num_used} slots are still in use"
+        self._free, self._num_created = [], 0
+
     def free_slots(self) -> frozenset[int]:
         """Return the slots below `num_created` that nobody owns."""
         return frozenset(self._free)
@@ -106,10 +111,9 @@ class FullKV:
         self, layer: int, slots_T: torch.Tensor, keys_KTD: torch.Tensor, values_KTD: torch.Tensor
     ) -> None:
         """Store keys and values [K, T, D] of T tokens at their slots."""
-        capacity = int(slots_T.max()) + 1 if layer not in self._layers else 0
-        keys, values = self._layers.get(layer) or self._create(
-            layer, keys_KTD, values_KTD, capacity
-        )
+        if layer not in self._layers:
+            self._create(layer, keys_KTD, values_KTD, int(slots_T.max()) + 1)
+        keys, values = self._layers[layer]
         keys.index_copy_(1, slots_T, keys_KTD.to(keys.dtype))
         values.index_copy_(1, slots_T, values_KTD.to(values.dtype))
 
@@ -136,12 +140,11 @@ class FullKV:
 
     def _create(
         self, layer: int, keys: torch.Tensor, values: torch.Tensor, num_slots: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> None:
         capacity = max(num_slots, _FIRST_CAPACITY)
         pair = (_grown(keys[:, :0], capacity), _grown(values[:, :0], capacity))
         self._layers[layer] = pair
         self.bytes_per_token += sum(part[:, :1].nbytes for part in pair)
-        return pair
 
 
 def _grown(part: torch.Tensor, capacity: int) -> torch.Tensor:

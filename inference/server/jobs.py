@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import threading
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from itertools import count
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
+from inference.philox import path_key
 from inference.requests import SamplingParams
 from inference.server.errors import ApiError
 from inference.server.scheduler import Delta, Failure, Job
@@ -89,7 +89,7 @@ class Planner:
         jobs = tuple(
             Job(
                 prompt_ids=tuple(prompt_ids),
-                keys=tuple(answer_key(seed, first + i) for i in range(body.n)),
+                keys=tuple(path_key(seed, first + i) for i in range(body.n)),
                 first_index=first,
                 max_new_tokens=max_tokens,
                 sampling=_sampling(body),
@@ -167,12 +167,6 @@ class Planner:
                 f"tokens and this server has {limits.max_kv_tokens}; lower n or max_tokens"
             )
             raise ApiError(400, message, param="max_tokens", code="kv_exceeded")
-
-
-def answer_key(seed: int, index: int) -> int:
-    """Random key of one answer: a stable hash of the request's seed and the answer's index."""
-    digest = hashlib.blake2b(f"{seed}:{index}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest) >> 1
 
 
 def _sampling(body: GenerationFields) -> SamplingParams:

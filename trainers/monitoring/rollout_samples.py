@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from rollout.dump import tree_json_line, tree_text
+from rollout.dump import tree_text, write_jsonl
 
 if TYPE_CHECKING:
     from trainers.policy_trainer import RolloutBatch
@@ -55,16 +55,17 @@ def write_samples(
 ) -> None:
     """Write the first trees of a batch, with rewards and advantages per leaf."""
     folder.mkdir(parents=True, exist_ok=True)
-    texts, lines, first = [], [], 0
-    for tree in batch.trees[:num_trees]:
+    trees = batch.trees[:num_trees]
+    texts, first = [], 0
+    for tree in trees:
         leaves = slice(first, first + len(tree.leaves))
-        values = {
-            "scores": dict(zip(tree.leaves, batch.rewards[leaves], strict=True)),
-            "advantages": dict(zip(tree.leaves, batch.advantages[leaves], strict=True)),
-        }
-        texts.append(tree_text(tree, decode=decode, **values))
-        lines.append(tree_json_line(tree, **values))
+        texts.append(
+            tree_text(
+                tree, decode, scores=batch.rewards[leaves], advantages=batch.advantages[leaves]
+            )
+        )
         first += len(tree.leaves)
     name = folder / f"step_{batch.step:06d}"
     name.with_suffix(".txt").write_text("\n\n".join(texts) + "\n")
-    name.with_suffix(".jsonl").write_text("\n".join(lines) + "\n")
+    with name.with_suffix(".jsonl").open("w") as file:
+        write_jsonl(trees, file)

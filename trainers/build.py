@@ -1,0 +1,232 @@
+"""Recipe -> objects: the only place where a run is put together.
+
+`check` decodes every section and refuses what cannot work, without reading a weight; `run` goes on
+from there. Heavy libraries are imported here, so nothing else on the command line waits for them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedTokenizerBase
+
+from inference.engine import EngineConfig
+from rewards.base import Reward
+from rewards.load import config_class, reward_class
+from rollout.config import RolloutConfig
+from trainers.batch_plan import BatchPlan
+from trainers.data import DataConfig, PromptData, load_prompts
+from trainers.launch import LaunchOptions
+from trainers.launch_checks import world_size
+from trainers.memory_estimate import MemoryEstimate, estimate_memory
+from trainers.model import DTYPES, ModelConfig, check_model, load_model, load_tokenizer
+from trainers.policy_config import PolicyConfig, check_trainer_keys
+from trainers.recipe import RawRecipe, RecipeError, decode_section, decode_trainer_section
+from trainers.recipe_decoding import decode
+from trainers.settings import EvaluationConfig, LoggingConfig, RewardEntry
+from trainers.warmstart import WarmstartConfig
+
+SECTIONS: Mapping[str, type] = {
+    "model": ModelConfig,
+    "data": DataConfig,
+    "rollout": RolloutConfig,
+    "inference": EngineConfig,
+    "logging": LoggingConfig,
+    "evaluation": EvaluationConfig,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRecipe:
+    """A training recipe, decoded."""
+
+    raw: RawRecipe
+    model: ModelConfig
+    data: DataConfig
+    rollout: RolloutConfig
+    inference: EngineConfig
+    logging: LoggingConfig
+    evaluation: EvaluationConfig
+    rewards: list[RewardEntry]
+    trainer: dict[str, Any]  # checked keyword arguments of PolicyConfig
+
+
+def check(raw: RawRecipe) -> None:
+    """Decode a recipe and check everything that needs neither data nor model.
+
+    Raises:
+        RecipeError: one line that says what to change.
+    """
+    if raw.kind == "warmstart":
+        decode_section(raw, "warmstart", WarmstartConfig)
+        return
+    recipe = decode_recipe(raw)
+    build_rewards(recipe)
+
+
+def decode_recipe(raw: RawRecipe) -> TrainRecipe:
+    """All sections as objects.
+
+    Raises:
+        RecipeError: unknown key, wrong type, or values that exclude each other.
+    """
+    sections = {name: decode_section(raw, name, cls) for name, cls in SECTIONS.items()}
+    rewards = decode_section(raw, "rewards", list[RewardEntry])
+    try:
+        check_trainer_keys(raw.sections.get("trainer") or {})
+        if not rewards:
+            raise ValueError("rewards is empty; name at least one, for example `- type: math_answer`")
+        _check_law(sections["rollout"])
+    except ValueError as error:
+        raise RecipeError(f"{raw.path}: {error}") from error
+    trainer = decode_trainer_section(raw, PolicyConfig)
+    return TrainRecipe(raw=raw, rewards=rewards, trainer=trainer, **sections)
+
+
+def build_rewards(recipe: TrainRecipe) -> list[Reward]:
+    """The reward objects, in the order of the recipe."""
+    built = []
+    for number, entry in enumerate(recipe.rewards):
+        where = f"rewards.{number}"
+        try:
+            cls, settings = reward_class(entry.type), config_class(entry.type)
+        except ValueError as error:
+            raise RecipeError(f"{recipe.raw.path}: {where}.type: {error}") from error
+        config = decode(
+            entry.settings, settings, source=str(recipe.raw.path), where=f"{where}.settings"
+        )
+        built.append(cls(config))
+    return built
+
+
+def build_policy_config(recipe: TrainRecipe, run_dir: Path) -> PolicyConfig:
+    """TRL's arguments: the recipe's, and those that follow from other sections.
+
+    This initialises the process group when a launcher started several processes.
+    """
+    tracker = [name for name in recipe.logging.report_to if name != "none"]
+    try:
+        return PolicyConfig(
+            output_dir=str(run_dir),
+            run_name=recipe.logging.run_name or run_dir.name,
+            report_to=tracker or "none",
+            num_generations=recipe.rollout.width,
+            max_completion_length=recipe.rollout.response_limit,
+            temperature=recipe.rollout.temperature,
+            reward_weights=[entry.weight for entry in recipe.rewards],
+            remove_unused_columns=False,
+            disable_tqdm=True,
+            **recipe.trainer,
+        )
+    except ValueError as error:
+        raise RecipeError(f"{recipe.raw.path}: trainer: {error}") from error
+
+
+def build_plan(recipe: TrainRecipe, num_prompts: int) -> BatchPlan:
+    """The batch arithmetic for the processes that the launcher started.
+
+    Raises:
+        RecipeError: a prompt group would be split, or the data set is too small.
+    """
+    given = recipe.trainer
+    accumulation = given.get("gradient_accumulation_steps", 1)
+    plan = BatchPlan(
+        per_device_train_batch_size=given.get("per_device_train_batch_size", 8),
+        world_size=world_size(os.environ),
+        steps_per_generation=given.get("steps_per_generation") or accumulation,
+        gradient_accumulation_steps=accumulation,
+        num_iterations=given.get("num_iterations", 1),
+        num_generations=recipe.rollout.width,
+        num_prompts=num_prompts,
+        max_steps=given.get("max_steps", -1),
+        num_train_epochs=given.get("num_train_epochs", 3.0),
+    )
+    try:
+        plan.check()
+    except ValueError as error:
+        raise RecipeError(f"{recipe.raw.path}: {error}") from error
+    return plan
+
+
+def build_data(recipe: TrainRecipe, tokenizer: PreTrainedTokenizerBase) -> PromptData:
+    """Training and held-out prompts.
+
+    Raises:
+        RecipeError: a file or a column is missing.
+    """
+    try:
+        return load_prompts(recipe.data, tokenizer)
+    except ValueError as error:
+        raise RecipeError(f"{recipe.raw.path}: data: {error}") from error
+
+
+def build_memory_estimate(recipe: TrainRecipe, plan: BatchPlan) -> MemoryEstimate:
+    """The estimate that --dry_run prints."""
+    config = AutoConfig.from_pretrained(
+        recipe.model.path, trust_remote_code=recipe.model.trust_remote_code
+    )
+    tree = recipe.rollout.width * recipe.rollout.response_limit
+    return estimate_memory(
+        config,
+        dtype=DTYPES[recipe.model.dtype],
+        kv_tokens=plan.rows_per_process // plan.num_generations * tree,
+        rows_per_micro_batch=plan.per_device_train_batch_size,
+        response_tokens=recipe.rollout.response_limit,
+    )
+
+
+def _check_law(rollout: RolloutConfig) -> None:
+    if rollout.temperature <= 0:
+        raise ValueError(
+            f"rollout.temperature={rollout.temperature}: training needs a positive temperature"
+        )
+    if (rollout.top_p, rollout.top_k, rollout.min_p) != (1.0, 0, 0.0):
+        raise ValueError(
+            f"rollout.top_p={rollout.top_p}, top_k={rollout.top_k}, min_p={rollout.min_p}: training "
+            "compares log-probs of the full law, so sample from it (1.0, 0, 0.0)"
+        )
+
+
+def check_run(recipe: TrainRecipe) -> None:
+    """Checks that read files but no weights: the model's configuration.
+
+    Raises:
+        RecipeError: the model is missing or not supported.
+    """
+    try:
+        check_model(recipe.model)
+    except ValueError as error:
+        raise RecipeError(f"{recipe.raw.path}: {error}") from error
+
+
+def run(raw: RawRecipe, options: LaunchOptions) -> None:
+    """Do what the recipe says: train, or make a warm-started checkpoint."""
+    if raw.kind == "warmstart":
+        from trainers import warmstart
+
+        warmstart.run(decode_section(raw, "warmstart", WarmstartConfig))
+        return
+    from trainers.training_run import TrainingRun
+
+    TrainingRun(decode_recipe(raw), options).execute()
+
+
+__all__ = [
+    "SECTIONS",
+    "TrainRecipe",
+    "build_data",
+    "build_memory_estimate",
+    "build_plan",
+    "build_policy_config",
+    "build_rewards",
+    "check",
+    "check_run",
+    "decode_recipe",
+    "load_model",
+    "load_tokenizer",
+    "run",
+]

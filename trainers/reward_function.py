@@ -1,0 +1,121 @@
+"""One reward of a recipe as TRL wants it, and as the evaluation wants it.
+
+TRL calls with keyword arguments only and takes one float or None per row; None ("the reference is
+unusable") becomes NaN, advantage 0. Verifiers run in killable processes (rewards/pool.py), so a
+hanging one cannot stall the step beyond its limit. Rates of failures are metrics, and a run stops
+when they pass the limit (rewards/combine.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rewards.base import Reward, Sample, Score, Verdict
+from rewards.combine import FailureMonitor
+from rewards.pool import score_batch
+from rollout.config import PromptTask
+from rollout.tree import FinishReason, Trajectory
+from trainers.evaluate import Judged
+
+LIMIT_REASONS = (FinishReason.MAX_TOKENS, FinishReason.MAX_SEGMENTS)
+
+
+class RewardFunction:
+    """Callable in TRL's signature around one `Reward`."""
+
+    def __init__(self, reward: Reward) -> None:
+        self.reward = reward
+        self.__name__ = reward.name
+        """TRL names its metrics after it."""
+        self.monitor = FailureMonitor(reward.name)
+
+    def __call__(
+        self,
+        *,
+        prompts: Sequence[Any],  # texts or message lists
+        completions: Sequence[Any],  # texts or message lists
+        completion_ids: Sequence[Sequence[int]],
+        log_metric: Callable[[str, float], None] | None = None,
+        **columns: Any,  # the data set's columns, one list per column, and TRL's extras
+    ) -> list[float | None]:
+        """Scores of the rows, in order.
+
+        Raises:
+            RewardFailureError: too many verifier failures in a row of batches.
+        """
+        rows = _rows(columns, len(prompts))
+        samples = [
+            Sample(
+                completion=plain_text(completion),
+                prompt=plain_text(prompt),
+                reference=row,
+                num_tokens=len(ids),
+                truncated=row.get("finish") in LIMIT_REASONS,
+            )
+            for prompt, completion, ids, row in zip(
+                prompts, completions, completion_ids, rows, strict=True
+            )
+        ]
+        scores = self.score(samples)
+        if log_metric is not None:
+            for name, value in self.monitor.metrics(scores).items():
+                log_metric(name, value)
+        return [score.value for score in scores]
+
+    def score(self, samples: Sequence[Sample]) -> list[Score]:
+        """Judge samples in the worker pool and watch the failure rate."""
+        started = time.perf_counter()
+        scores = score_batch(self.reward, samples)
+        self.monitor.observe(scores, seconds=time.perf_counter() - started)
+        return scores
+
+
+def judge_with(
+    reward: Reward, decode: Callable[[Sequence[int]], str]
+) -> Callable[[PromptTask, Sequence[Trajectory]], list[Judged]]:
+    """The judge that an evaluation needs: the reward's verdict decides what is correct."""
+
+    def judge(task: PromptTask, trajectories: Sequence[Trajectory]) -> list[Judged]:
+        samples = [_sample(task, trajectory, decode) for trajectory in trajectories]
+        return [
+            Judged(
+                correct=score.verdict is Verdict.CORRECT,
+                answer=score.answer or "",
+                reward=0.0 if score.value is None else score.value,
+            )
+            for score in score_batch(reward, samples)
+        ]
+
+    return judge
+
+
+def plain_text(value: Any) -> str:  # a text or a message list
+    """Text of a completion or a prompt; the contents of a conversation are joined by newlines."""
+    if isinstance(value, str):
+        return value
+    return "\n".join(str(message["content"]) for message in value)
+
+
+def _rows(columns: Mapping[str, Any], num_rows: int) -> list[dict[str, Any]]:
+    """Row dictionaries of the columns that have one value per row."""
+    per_row = {
+        name: values
+        for name, values in columns.items()
+        if isinstance(values, list) and len(values) == num_rows
+    }
+    return [{name: values[i] for name, values in per_row.items()} for i in range(num_rows)]
+
+
+def _sample(
+    task: PromptTask, trajectory: Trajectory, decode: Callable[[Sequence[int]], str]
+) -> Sample:
+    response = trajectory.token_ids[trajectory.bounds[0][1] :]
+    return Sample(
+        completion=decode(response),
+        prompt=plain_text(task.example.get("prompt", "")),
+        reference=task.example,
+        num_tokens=len(response),
+        truncated=trajectory.finish in LIMIT_REASONS,
+    )
