@@ -76,5 +76,7 @@ def path_key(*parts: int | str) -> int:
 
 
 def _encoded(parts: Sequence[int | str]) -> bytes:
-    texts = [f"{type(part).__name__}:{part}".encode() for part in parts]
+    texts = [
+        (f"s{part}" if isinstance(part, str) else f"i{int(part)}").encode() for part in parts
+    ]
     return b"".join(len(text).to_bytes(8, "little") + text for text in texts)

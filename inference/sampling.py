@@ -85,14 +85,13 @@ def sample(
     """
     device = logits_UV.device
     settings = SamplingRows.of(params, device)
-    source = torch.as_tensor(
-        np.arange(len(params)) if source_R is None else np.asarray(source_R), device=device
-    )
+    if source_R is not None and not np.array_equal(source_R, np.arange(len(logits_UV))):
+        logits_UV = logits_UV[torch.as_tensor(np.asarray(source_R), device=device)]
     uniform = torch.as_tensor(uniforms_R, dtype=torch.float64).to(device)
     size = max(1, _CHUNK_ELEMENTS // logits_UV.shape[1])
     parts = [
         _sample_chunk(
-            logits_UV[source[start : start + size]].float(),
+            logits_UV[start : start + size].float(),
             settings.rows(start, start + size),
             uniform[start : start + size],
         )
@@ -107,15 +106,14 @@ def entropy_and_log_partition(
     """Return the entropy and log Z of the law exp(x)/Z, where the maximum of each row of x is 0.
 
     Args:
-        shifted_CV: [C, V] float32, logits divided by the temperature minus the row maximum.
+        shifted_CV: [C, V] float32, logits divided by the temperature minus the row maximum; finite.
         weights_CV: [C, V] float32, exp of them.
 
     Returns:
         Two tensors [C] float32 in nats: H = log Z - sum(e * x) / Z, and log Z.
     """
     total_C = weights_CV.sum(-1)
-    # 0 * -inf is NaN: a token with logit -inf contributes nothing
-    moment_C = (weights_CV * shifted_CV.clamp_min(-1e4)).sum(-1)
+    moment_C = (weights_CV * shifted_CV).sum(-1)
     log_total_C = total_C.log()
     return log_total_C - moment_C / total_C, log_total_C
 
@@ -175,7 +173,8 @@ def _sample_chunk(
     is_greedy = settings.temperature == 0.0
     scale = torch.where(is_greedy, 1.0, settings.temperature)
     scaled_CV = logits_CV / scale[:, None]
-    shifted_CV = scaled_CV - scaled_CV.amax(-1, keepdim=True)
+    # -inf logits get weight 0 either way, but 0 * -inf in the entropy would be NaN
+    shifted_CV = (scaled_CV - scaled_CV.amax(-1, keepdim=True)).clamp_min_(-1e4)
     weights_CV = shifted_CV.exp()
     entropy_C, log_total_C = entropy_and_log_partition(shifted_CV, weights_CV)
     weights_CV, log_kept_C = _filtered(weights_CV, settings)

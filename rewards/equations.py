@@ -12,9 +12,8 @@ _NAME = re.compile(
     r"(?:_(?:[0-9a-zA-Z]|\{[^{}]*\}))?'?(?:\s*\([a-zA-Z](?:,\s*[a-zA-Z])*\))?"
 )
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
-_SYMBOL_COMMANDS = frozenset(
-    r"\alpha \beta \gamma \delta \theta \lambda \mu \sigma \tau \phi \psi \omega \rho".split()
-)
+_GREEK = "alpha beta gamma delta theta lambda mu sigma tau phi psi omega rho"
+_SYMBOL_COMMANDS = frozenset(f"\\{name}" for name in _GREEK.split())
 
 
 def sides(text: str) -> list[str]:
@@ -35,9 +34,9 @@ def is_name(text: str) -> bool:
 
 
 def unwrap_value(text: str) -> str:
-    """P3: the last member of a chain that starts with a name or with a computation of numbers.
+    r"""P3: the last member of a chain that starts with a name or with a computation of numbers.
 
-    `3 \\cdot 6 = 18` and `x = 18` give `18`; `2x + 1 = 11` is an unsolved equation and stays whole.
+    `3 \cdot 6 = 18` and `x = 18` give `18`; `2x + 1 = 11` is an unsolved equation and stays whole.
     """
     members = sides(text)
     if len(members) == 1 or not all(members) or len(split_elements(text)) > 1:

@@ -1,6 +1,6 @@
-"""Finds the final answer in a completion (policy P1 of docs/rewards.md).
+r"""Finds the final answer in a completion (policy P1 of docs/rewards.md).
 
-The last opener decides: when the last `\\boxed{` never closes, or closes over blank text, there is no
+The last opener decides: when the last `\boxed{` never closes, or closes over blank text, there is no
 answer, whatever came before. Falling back to an earlier box would pay for truncated completions.
 All scans are linear in the length of the text.
 """
@@ -24,17 +24,17 @@ _NUMBER = re.compile(r"-?[0-9][0-9,]*(?:\.[0-9]+)?")
 def extract_answer(
     text: str, mode: ExtractionMode = "boxed", reasoning_end: str | None = None
 ) -> str | None:
-    """Returns the answer text, or None when there is no well-formed one.
+    r"""Returns the answer text, or None when there is no well-formed one.
 
     Args:
         text: The completion.
-        mode: `boxed` (last `\\boxed` or `\\fbox`), `answer_tag` (`<answer>...</answer>`), `gsm8k`
+        mode: `boxed` (last `\boxed` or `\fbox`), `answer_tag` (`<answer>...</answer>`), `gsm8k`
             (`#### ...`), or `last_number` (evaluation of base models only: as a training reward it
             pays for any text that happens to end in the right number).
         reasoning_end: When set, only text after its last occurrence counts; missing means no answer.
 
     Example:
-        `extract_answer("roots \\boxed{1} and \\boxed{2}")` is `"1, 2"`.
+        `extract_answer("roots \boxed{1} and \boxed{2}")` is `"1, 2"`.
     """
     if reasoning_end:
         _, found, text = text.rpartition(reasoning_end)

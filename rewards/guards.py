@@ -16,8 +16,7 @@ MAX_POWER_DIGITS = 30
 MAX_SYMBOLIC_EXPONENT = 4096
 MAX_FACTORIAL = 200
 
-_COMMANDS = frozenset(
-    """
+_COMMAND_NAMES = """
     frac dfrac tfrac cfrac sqrt boxed fbox text textbf textit textrm textnormal texttt textsf mbox
     mathrm mathbf mathit mathsf mathcal mathbb mathscr boldsymbol bm operatorname
     left right big Big bigg Bigg bigl bigr Bigl Bigr displaystyle textstyle limits
@@ -31,8 +30,8 @@ _COMMANDS = frozenset(
     sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp lg min max gcd lcm
     sum prod int lim binom dbinom tbinom choose bmod pmod mod angle triangle perp parallel
     land lor vee wedge forall exists neg Re Im begin end hline pounds euro dollar
-    """.split()
-)
+"""
+_COMMANDS = frozenset(_COMMAND_NAMES.split())
 _COMMAND = re.compile(r"\\([a-zA-Z]+)")
 _DEPTH = re.compile(r"[{(\[]|[})\]]")
 _LONG_NUMBER = re.compile(rf"[0-9]{{{MAX_DIGITS + 1}}}")

@@ -52,7 +52,9 @@ def is_interval_notation(text: str) -> bool:
     interval = _bracketed(text)
     if interval is None:
         return False
-    infinite = any("infinity" in (special_value(end) or "") for end in (interval.low, interval.high))
+    infinite = any(
+        "infinity" in (special_value(end) or "") for end in (interval.low, interval.high)
+    )
     return infinite or not text.startswith("(") or not text.endswith(")")
 
 
@@ -128,7 +130,9 @@ def _parse_relation(text: str) -> Region | None:
         low, first, second, high = high, _FLIPPED.get(second, ""), _FLIPPED.get(first, ""), low
     if first not in ("<", r"\le") or second not in ("<", r"\le") or not _are_constants(low, high):
         return None
-    interval = Interval(low=low, high=high, low_closed=first == r"\le", high_closed=second == r"\le")
+    interval = Interval(
+        low=low, high=high, low_closed=first == r"\le", high_closed=second == r"\le"
+    )
     return Region((interval,), variable)
 
 

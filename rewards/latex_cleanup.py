@@ -83,10 +83,10 @@ _WHOLE_GROUP = re.compile(r"(?:\\text\s*)?\{([^{}]*)\}")
 
 
 def clean(text: str) -> str:
-    """Returns the answer in canonical spelling; idempotent on what it returns in practice.
+    r"""Returns the answer in canonical spelling; idempotent on what it returns in practice.
 
     Example:
-        `clean(r"\\left(\\dfrac12, 10\\,080\\right)")` is `r"(\\frac{1}{2}, 10080)"`.
+        `clean(r"\left(\dfrac12, 10\,080\right)")` is `r"(\frac{1}{2}, 10080)"`.
     """
     if _PLAIN.fullmatch(text):
         return text.strip()
@@ -109,7 +109,7 @@ def squash(text: str) -> str:
 
 
 def _fill_braces(text: str) -> str:
-    """Writes the braces that LaTeX lets one leave out: `\\frac12`, `\\sqrt2`."""
+    r"""Writes the braces that LaTeX lets one leave out: `\frac12`, `\sqrt2`."""
     text = _ROOT.sub(r"\\sqrt{\1}", text)
     text = _FRACTION_FIRST.sub(r"\\frac{\1}", text)
     return _FRACTION_SECOND.sub(r"\1{\2}", text)
@@ -117,12 +117,12 @@ def _fill_braces(text: str) -> str:
 
 def _merge_thousands(text: str) -> str:
     """Removes thousands commas, except inside brackets, where commas separate coordinates."""
-    return _THOUSANDS.sub(
-        lambda match: match.group().replace(",", "")
-        if _bracket_depth(text, match.start()) == 0
-        else match.group(),
-        text,
-    )
+
+    def merged(match: re.Match[str]) -> str:
+        is_inside = _bracket_depth(text, match.start()) > 0
+        return match.group() if is_inside else match.group().replace(",", "")
+
+    return _THOUSANDS.sub(merged, text)
 
 
 def _bracket_depth(text: str, end: int) -> int:

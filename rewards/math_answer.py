@@ -99,13 +99,13 @@ class _Task:
 
 
 class MathAnswer:
-    """Judges the final answer against the reference column; see the module docstring.
+    r"""Judges the final answer against the reference column; see the module docstring.
 
     Optional columns of the row: `kind` (an `AnswerKind` value), `gold_rounded` (bool), `form`
     (factored, expanded or simplified).
 
     Example:
-        `MathAnswer().score(Sample(completion="so \\\\boxed{0.5}", reference={"answer": "1/2"}))`
+        `MathAnswer().score(Sample(completion="so \\boxed{0.5}", reference={"answer": "1/2"}))`
         has value 1.0 and verdict CORRECT.
     """
 
@@ -144,7 +144,9 @@ class MathAnswer:
             sample.completion, self.config.extraction, self.config.reasoning_end
         )
         row = {name: sample.reference.get(name) for name in ("kind", "gold_rounded", "form")}
-        return json.dumps([answer, sample.reference.get(self.config.answer_column), row], default=str)
+        return json.dumps(
+            [answer, sample.reference.get(self.config.answer_column), row], default=str
+        )
 
     def reference_problem(self, reference: Mapping[str, Any]) -> str | None:  # row of a data set
         """Why a data-set row cannot be judged, None when it can; for checks when data is loaded."""
@@ -175,11 +177,15 @@ class MathAnswer:
         """The reference answer, or the reason why it cannot be used."""
         answer = reference.get(self.config.answer_column)
         if isinstance(answer, bool) or not isinstance(answer, str | int | float):
-            return f"column {self.config.answer_column!r} holds {type(answer).__name__}, not an answer"
+            return (
+                f"column {self.config.answer_column!r} holds {type(answer).__name__}, not an answer"
+            )
         form = reference.get("form") or ""
         if form not in FORMS:
             return f"form {str(form)[:40]!r} is unknown"
-        return _read_gold(str(answer), str(reference.get("kind") or ""), self.config.max_answer_chars)
+        return _read_gold(
+            str(answer), str(reference.get("kind") or ""), self.config.max_answer_chars
+        )
 
     def _rules(self, reference: Mapping[str, Any]) -> Rules:
         return Rules(
@@ -224,8 +230,8 @@ def _compare(task: _Task, algebra: Algebra) -> Verdict:
     check = AnswerCheck(task.rules, algebra)
     try:
         is_same = check.same(task.gold.text, task.answer, task.gold.kind)
-    except UnreadableGold:
-        return Verdict.BAD_REFERENCE
+    except UnreadableGold:  # such a reference counts as text, and the texts differ
+        return Verdict.WRONG
     except UnreadableAnswer:
         return Verdict.UNPARSEABLE
     return Verdict.CORRECT if is_same else Verdict.WRONG

@@ -27,5 +27,8 @@ def same_matrix(gold: str, pred: str, same: Same) -> bool:
         return False
     if [len(row) for row in gold_rows] != [len(row) for row in rows]:
         return False
-    cells = zip(sum(gold_rows, []), sum(rows, []), strict=True)
-    return all(same(gold_cell, cell) for gold_cell, cell in cells)
+    return all(
+        same(gold_cell, cell)
+        for gold_row, row in zip(gold_rows, rows, strict=True)
+        for gold_cell, cell in zip(gold_row, row, strict=True)
+    )

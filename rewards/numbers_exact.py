@@ -1,7 +1,7 @@
-"""Number literals as exact rationals: reading (P5) and comparing (P6, P7 of docs/rewards.md).
+r"""Number literals as exact rationals: reading (P5) and comparing (P6, P7 of docs/rewards.md).
 
 A literal is a number that needs no computation: integer, decimal, fraction of two literals, mixed
-number, `m \\times 10^k`, one power of literals, percent, repeating decimal; a unit may follow.
+number, `m \times 10^k`, one power of literals, percent, repeating decimal; a unit may follow.
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ _MIXED = re.compile(
     rf"{_SIGN}([0-9]+)(?:\s*\\frac\s*\{{\s*([0-9]+)\s*\}}\s*\{{\s*([0-9]+)\s*\}}"
     r"|\s+([0-9]+)\s*/\s*([0-9]+))"
 )
-_SCIENTIFIC = re.compile(
-    rf"{_SIGN}(?:({_NUM})\s*(?:\\times|\\cdot|\*)\s*)10\s*\^\s*{_EXPONENT}"
-)
+_SCIENTIFIC = re.compile(rf"{_SIGN}(?:({_NUM})\s*(?:\\times|\\cdot|\*)\s*)10\s*\^\s*{_EXPONENT}")
 _E_NOTATION = re.compile(rf"{_SIGN}({_NUM})[eE]([+-]?[0-9]{{1,3}})")
 _POWER = re.compile(rf"{_SIGN}(?:({_NUM})|\(\s*([^()]+?)\s*\))\s*\^\s*{_EXPONENT}")
 _REPEATING = re.compile(rf"{_SIGN}([0-9]*)\.([0-9]*)\\(?:overline|bar)\s*\{{([0-9]+)\}}")

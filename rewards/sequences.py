@@ -48,11 +48,12 @@ def expand_plus_minus(text: str) -> list[str]:
     r"""`3 \pm x` gives `3 + x` and `3 - x`; all signs of one element move together."""
     if not _PLUS_MINUS.search(text):
         return [text]
-    signs = {"pm": "+-", "mp": "-+"}
-    return [
-        _PLUS_MINUS.sub(lambda match, i=i: signs[match.group(1)][i], text).lstrip("+").strip()
-        for i in range(2)
-    ]
+    return [_with_signs(text, "+", "-"), _with_signs(text, "-", "+")]
+
+
+def _with_signs(text: str, plus_minus: str, minus_plus: str) -> str:
+    text = re.sub(r"\\pm(?![a-zA-Z])\s*", plus_minus, text)
+    return re.sub(r"\\mp(?![a-zA-Z])\s*", minus_plus, text).lstrip("+").strip()
 
 
 def is_list(text: str) -> bool:

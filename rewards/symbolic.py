@@ -9,6 +9,7 @@ to 30 digits agreed.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -24,7 +25,12 @@ from rewards.numbers_exact import NumberLiteral, is_honest_decimal
 from rewards.scalars import UnreadableAnswer, UnreadableGold
 
 _NORMALIZATION = NormalizationConfig(
-    basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="none", equations=False
+    basic_latex=True,
+    units=False,
+    malformed_operators=True,
+    nits=False,
+    boxed="none",
+    equations=False,
 )
 _CONVERSION = ConversionConfig(
     interpret_as_mixed_fractions=True,
@@ -140,7 +146,7 @@ def _is_verified(gold_expr: Expression, expr: Expression) -> bool:
     return bool(verify(gold_expr, expr, timeout_seconds=None, raise_on_error=True))
 
 
-def _difference(equation: str, error: type[ValueError]) -> Expression:
+def _difference(equation: str, error: Callable[[str], ValueError]) -> Expression:
     left, right = (_parse(side, error) for side in sides(equation))
     return left - right
 
@@ -154,11 +160,11 @@ def _answer(text: str) -> Expression:
 
 
 @lru_cache(maxsize=4096)
-def _parse(text: str, error: type[ValueError]) -> Expression:
+def _parse(text: str, error: Callable[[str], ValueError]) -> Expression:
     """Reads LaTeX; `i` is the imaginary unit.
 
     Raises:
-        ValueError: Of class `error`, when the parser fails in any way.
+        ValueError: What `error` makes, when the parser fails in any way.
     """
     try:
         expr = latex2sympy(

@@ -17,15 +17,14 @@ _ALIASES = {
     "penny": "cent", "pennie": "cent", "mph": "mile/hour", "kph": "km/hour", "kmh": "km/hour",
     "people": "person",
 }  # fmt: skip
-_BARE_WORDS = frozenset(
-    """
+_WORD_LIST = """
     cm mm km ft inch foot feet yard mile meter metre centimeter centimetre millimeter millimetre
     kilometer kilometre second sec minute min hour hr day week month year kg kilogram gram mg
     milligram lb pound oz ounce ton tonne liter litre ml milliliter gallon gal quart pint cup
     dollar usd cent euro penny pennie degree deg radian rad mph kph kmh unit square cubic sq cu per
     point percent people person student apple time way page mol joule watt volt newton pascal
-    """.split()
-)
+"""
+_BARE_WORDS = frozenset(_WORD_LIST.split())
 _NOT_A_UNIT = frozenset(("or", "and", "not", "either", "maybe", "to", "than", "no", "about"))
 _CURRENCY = re.compile(r"^([+-]?)\s*(\\\$|\\euro|\\pounds)\s*")
 _CURRENCIES = {r"\$": "dollar", r"\euro": "euro", r"\pounds": "pound_sterling"}
@@ -71,14 +70,15 @@ def _split_text_unit(text: str, start: int) -> tuple[str, str]:
     unit = re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", text[start:]).replace(r"\cdot", " ").strip()
     words = set(re.findall(r"[a-z]+", unit.casefold()))
     core = text[:start].strip()
-    if not _UNIT_TEXT.fullmatch(unit) or words & _NOT_A_UNIT or len(words) > 5 or unit[:1].isdigit():
-        return text, ""
-    return core, canonical_unit(unit)
+    is_unit = _UNIT_TEXT.fullmatch(unit) and not unit[:1].isdigit() and len(words) <= 5
+    return (core, canonical_unit(unit)) if is_unit and not words & _NOT_A_UNIT else (text, "")
 
 
 def _is_known(unit: str) -> bool:
     words = re.findall(r"[a-z]+", unit.casefold())
-    return all(word in _BARE_WORDS or word.removesuffix("s") in _BARE_WORDS or word == "inches" for word in words)  # fmt: skip
+    return all(
+        _BARE_WORDS & {word, word.removesuffix("s"), word.removesuffix("es")} for word in words
+    )
 
 
 def _product(words: list[str]) -> str:

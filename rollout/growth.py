@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from rollout.branching.base import load_branch_policy
 from rollout.config import PromptTask, RolloutConfig
-from rollout.prompt_growth import Decode, GrowthRules, PathT, PromptGrowth, SegmentEngine
+from rollout.prompt_growth import Decode, GrowthRules, PathT, PromptGrowth, Running, SegmentEngine
 from rollout.stopping import AnswerTest
 from rollout.tree import RolloutTree
 
@@ -62,14 +62,27 @@ def grow_trees(
         eos_token_ids=frozenset(eos_token_ids),
         has_answer=has_answer,
     )
+    running: Running[PathT] = {}
     growths = [
-        PromptGrowth(engine, task, rules, origin=(seed, task.prompt_id, occurrence))
+        PromptGrowth(
+            engine,
+            task,
+            rules=rules,
+            origin=(seed, task.prompt_id, occurrence),
+            running=running,
+        )
         for task, occurrence in zip(tasks, _occurrences(tasks), strict=True)
     ]
     try:
-        _run(engine, growths, on_progress, num_wanted=config.width * len(growths))
+        for growth in growths:
+            growth.start()
+        _drain(engine, growths, running, on_progress, config.width * len(growths))
     finally:
-        pass
+        for path, _ in running.values():
+            engine.cancel(path)
+        for growth in growths:
+            growth.close()
+    assert all(growth.is_complete for growth in growths), "the engine dropped a request"
     return [growth.tree for growth in growths]
 
 
@@ -83,20 +96,18 @@ def _occurrences(tasks: Sequence[PromptTask]) -> list[int]:
     return occurrences
 
 
-def _run(
+def _drain(
     engine: SegmentEngine[PathT],
     growths: Sequence[PromptGrowth[PathT]],
+    running: Running[PathT],
     on_progress: ProgressCallback | None,
     num_wanted: int,
 ) -> None:
-    owners: dict[int, PromptGrowth[PathT]] = {}
-    for growth in growths:
-        owners.update((id(path), growth) for path in growth.start())
+    """Step until no request is left; each ended request may bring new ones."""
     while engine.has_work:
-        ended = engine.step()
-        for path, decoded in ended:
-            growth = owners.pop(id(path))
-            owners.update((id(new), growth) for new in growth.receive(path, decoded))
+        # take all ended requests out first: if one of the trees raises, the rest can be cancelled
+        ended = [(running.pop(id(path))[1], path, decoded) for path, decoded in engine.step()]
+        for growth, path, decoded in ended:
+            growth.receive(path, decoded)
         if ended and on_progress is not None:
             on_progress(sum(len(growth.tree.leaves) for growth in growths), num_wanted)
-    assert all(growth.is_complete for growth in growths), "the engine dropped a request"

@@ -42,17 +42,18 @@ class SegmentEngine(Protocol[PathT]):
         """True while a submitted request has not ended."""
         ...
 
-    def open(self, token_ids: Sequence[int]) -> PathT:
+    def open(self, token_ids: Sequence[int], /) -> PathT:
         """A path that holds the prompt; computes nothing."""
         ...
 
-    def fork(self, path: PathT, num: int, length: int | None = None) -> list[PathT]:
+    def fork(self, path: PathT, /, num: int, length: int | None = None) -> list[PathT]:
         """`num` new paths that share the first `length` tokens of `path` (prompt included; None: all)."""
         ...
 
     def submit(
         self,
         path: PathT,
+        /,
         *,
         max_new_tokens: int,
         sampling: SamplingParams,
@@ -66,8 +67,12 @@ class SegmentEngine(Protocol[PathT]):
         """Advance all requests; the ones that ended in this step."""
         ...
 
-    def close(self, path: PathT) -> None:
-        """Give the path up, its request too if one is running."""
+    def cancel(self, path: PathT, /) -> object:
+        """End the running request of a path now."""
+        ...
+
+    def close(self, path: PathT, /) -> None:
+        """Give up a path without a request."""
         ...
 
 
@@ -101,29 +106,32 @@ class _Branch(Generic[PathT]):
 class PromptGrowth(Generic[PathT]):
     """Grows `tree` to exactly `width` leaves; feed it with what its requests bring.
 
-    Args of the constructor: the engine, the prompt, the rules, and `origin`: the words (seed,
-    prompt id, occurrence) that every key and every random choice of this tree derive from.
+    Args of the constructor: the engine; the prompt; the rules; `origin`, the words (seed, prompt
+    id, occurrence) that every key and every random choice of this tree derive from; `running`, to
+    which it adds each request that it submits (the caller removes a request when it ended).
     """
 
     def __init__(
         self,
         engine: SegmentEngine[PathT],
         task: PromptTask,
+        *,
         rules: GrowthRules,
         origin: tuple[int | str, ...],
+        running: Running[PathT],
     ) -> None:
         self.tree = RolloutTree(prompt_id=task.prompt_id, example=task.example)
         self._engine = engine
         self._rules = rules
         self._config = rules.config
         self._origin = origin
+        self._running = running
         self._rng = random.Random(stable_key(*origin, "choices"))
         self._num_first = self._rng.randint(*rules.config.divergence_range)
         self._prompt_ids = tuple(task.token_ids)
         self._root: PathT | None = None
         self._open: dict[int, PathT] = {}
         self._level: list[_Branch[PathT]] = []
-        self._num_running = 0
         self._finished: list[_Branch[PathT]] = []
         self._texts: list[str] = []
         self._num_born: Counter[int] = Counter()
@@ -138,28 +146,26 @@ class PromptGrowth(Generic[PathT]):
         """True when the tree has all its leaves."""
         return len(self.tree.leaves) == self._config.width
 
-    def start(self) -> list[PathT]:
-        """Open the prompt and submit its first level; the paths that have requests now."""
+    def start(self) -> None:
+        """Open the prompt and submit its first level."""
         self._root = self._track(self._engine.open(self._prompt_ids))
         version = self._engine.policy_version
         self.tree.add_segment(parent=None, token_ids=self._prompt_ids, policy_version=version)
         self._texts.append("")
         self._fork_root(self._num_first)
-        return self._submit_level()
+        self._submit_level()
 
-    def receive(self, path: PathT, decoded: DecodedSegment) -> list[PathT]:
-        """Take the segment of one request; the paths that have new requests, if the level ended."""
+    def receive(self, path: PathT, decoded: DecodedSegment) -> None:
+        """Take the segment of one request; submit the next level if it was the last of its level."""
         branch = next(branch for branch in self._level if branch.path is path)
         assert branch.decoded is None, "one segment per request"
         branch.decoded = decoded
-        self._num_running -= 1
-        if self._num_running:
-            return []
-        self._end_level()
-        return self._submit_level()
+        if all(branch.decoded is not None for branch in self._level):
+            self._end_level()
+            self._submit_level()
 
     def close(self) -> None:
-        """Close every engine path that is still open; safe to call at any time."""
+        """Close every engine path that is still open; no request may run on them."""
         for path in list(self._open.values()):
             self._close(path)
 
@@ -175,8 +181,6 @@ class PromptGrowth(Generic[PathT]):
             self._deepen(tips[segment.id], num)
         if not self._level and self.num_missing:
             self._fall_back()
-        if not self.num_missing:
-            self._release_sources()
 
     def _record(self, branch: _Branch[PathT]) -> _Branch[PathT]:
         """Turn what the request brought into a segment of the tree."""
@@ -269,7 +273,9 @@ class PromptGrowth(Generic[PathT]):
         self._num_born[tip] += 1
         self._level.append(_Branch(path=path, tip=tip, num_tokens=num_tokens, lineage=lineage))
 
-    def _submit_level(self) -> list[PathT]:
+    def _submit_level(self) -> None:
+        if not self.num_missing:
+            self._release_sources()
         for branch in self._level:
             room = self._config.response_limit - branch.num_tokens
             self._engine.submit(
@@ -279,8 +285,7 @@ class PromptGrowth(Generic[PathT]):
                 stop_token_ids=sorted(self._rules.eos_token_ids),
                 key=stable_key(*self._origin, "path", *branch.lineage),
             )
-        self._num_running = len(self._level)
-        return [branch.path for branch in self._level]
+            self._running[id(branch.path)] = (branch.path, self)
 
     def _release_sources(self) -> None:
         """Close what only fallback could need: enough paths are under way."""
@@ -298,3 +303,7 @@ class PromptGrowth(Generic[PathT]):
     def _close(self, path: PathT) -> None:
         del self._open[id(path)]
         self._engine.close(path)
+
+
+Running = dict[int, tuple[PathT, PromptGrowth[PathT]]]
+"""Requests that have not ended: the path and its tree, by the identity of the path."""

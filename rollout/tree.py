@@ -143,9 +143,13 @@ class RolloutTree:
         path = self.path_of(segment_id)
         return tuple(t for i in path for t in self.segments[i].token_ids)
 
-    def num_children(self, segment_id: int) -> int:
-        """Number of segments directly below `segment_id`."""
-        return sum(segment.parent == segment_id for segment in self.segments)
+    def child_counts(self) -> list[int]:
+        """For each segment, the number of segments directly below it."""
+        counts = [0] * len(self.segments)
+        for segment in self.segments:
+            if segment.parent is not None:
+                counts[segment.parent] += 1
+        return counts
 
     def trajectory(self, leaf: int) -> Trajectory:
         """The training row of one leaf.
@@ -214,14 +218,11 @@ class RolloutTree:
 
         Example: P forks into A and B, A into A1 and A2: leaves A1, A2, B weigh 1/4, 1/4, 1/2.
         """
-        counts = [0] * len(self.segments)
-        for segment in self.segments[1:]:
-            assert segment.parent is not None
-            counts[segment.parent] += 1
-        weights = [1.0]
-        for segment in self.segments[1:]:
-            assert segment.parent is not None
-            weights.append(weights[segment.parent] / counts[segment.parent])
+        counts = self.child_counts()
+        weights: list[float] = []
+        for segment in self.segments:
+            parent = segment.parent
+            weights.append(1.0 if parent is None else weights[parent] / counts[parent])
         return tuple(weights[leaf] for leaf in self.leaves)
 
     def leaf_groups(self) -> dict[int, tuple[int, ...]]:

@@ -75,7 +75,7 @@ class FakeEngine:
     log: list[tuple[FakeRequest, tuple[int, ...]]] = field(default_factory=list)
     num_steps: int = 0
     num_open: int = 0
-    peak_open: int = 0
+    open_at_step: list[int] = field(default_factory=list)
     _running: dict[FakePath, tuple[FakeRequest, tuple[int, ...], int]] = field(default_factory=dict)
 
     @property
@@ -121,6 +121,7 @@ class FakeEngine:
     def step(self) -> list[tuple[FakePath, DecodedSegment]]:
         assert self._running, "step without work"
         self.num_steps += 1
+        self.open_at_step.append(self.num_open)
         if self.num_steps == self.fail_at_step:
             raise RuntimeError("scripted failure")
         ended = [path for path, (_, _, end) in self._running.items() if end <= self.num_steps]
@@ -128,15 +129,17 @@ class FakeEngine:
             random.Random(self.shuffle_seed + self.num_steps).shuffle(ended)
         return [(path, self._finish(path)) for path in ended]
 
+    def cancel(self, path: FakePath) -> None:
+        del self._running[path]
+
     def close(self, path: FakePath) -> None:
         assert path.is_open, "closed twice"
+        assert path not in self._running, "close of a running path"
         path.is_open = False
-        self._running.pop(path, None)
         self.num_open -= 1
 
     def _new_path(self, token_ids: tuple[int, ...], prompt_length: int) -> FakePath:
         self.num_open += 1
-        self.peak_open = max(self.peak_open, self.num_open)
         return FakePath(token_ids, prompt_length)
 
     def _finish(self, path: FakePath) -> DecodedSegment:

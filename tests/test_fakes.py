@@ -40,13 +40,24 @@ def test_fake_engine_counts_open_paths() -> None:
     engine = FakeEngine()
     root = engine.open([1])
     child, _ = engine.fork(root, 2)
-    assert (engine.num_open, engine.peak_open) == (3, 3)
+    assert engine.num_open == 3
     engine.close(child)
-    assert (engine.num_open, engine.peak_open) == (2, 3)
+    assert engine.num_open == 2
     with pytest.raises(AssertionError, match="closed twice"):
         engine.close(child)
     with pytest.raises(AssertionError, match="closed or running"):
         engine.fork(child, 1)
+
+
+def test_fake_engine_closes_a_running_path_only_after_its_cancellation() -> None:
+    engine = FakeEngine()
+    path = engine.open([1])
+    submit(engine, path)
+    with pytest.raises(AssertionError, match="close of a running path"):
+        engine.close(path)
+    engine.cancel(path)
+    engine.close(path)
+    assert (engine.has_work, engine.num_open) == (False, 0)
 
 
 def test_fake_engine_forks_at_an_earlier_token_of_the_response() -> None:

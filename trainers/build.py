@@ -93,14 +93,20 @@ def build_rewards(recipe: TrainRecipe) -> list[Reward]:
     for number, entry in enumerate(recipe.rewards):
         where = f"rewards.{number}"
         try:
-            cls, settings = reward_class(entry.type), config_class(entry.type)
+            cls = reward_class(entry.type)
         except ValueError as error:
             raise RecipeError(f"{recipe.raw.path}: {where}.type: {error}") from error
-        config = decode(
-            entry.settings, settings, source=str(recipe.raw.path), where=f"{where}.settings"
-        )
-        built.append(cls(config))
+        built.append(_build_reward(cls, entry, str(recipe.raw.path), f"{where}.settings"))
     return built
+
+
+def _build_reward(cls: type[Reward], entry: RewardEntry, source: str, where: str) -> Reward:
+    settings = config_class(cls)
+    if settings is None:
+        if entry.settings:
+            raise RecipeError(f"{source}: {where}: {entry.type} takes no settings; leave them out")
+        return cls()
+    return cls(decode(entry.settings, settings, source=source, where=where))
 
 
 def build_policy_config(recipe: TrainRecipe, run_dir: Path) -> PolicyConfig:

@@ -138,9 +138,10 @@ class PolicyTrainer(GRPOTrainer):
             torch.no_grad(),
             self._dist.summon_full_params(self.model_wrapped, recurse=False),
         ):
-            if self._engine is None or self._engine.model is not policy:
+            if self._engine is None:
                 self._engine = Engine(policy, config=self.inference_config)
             self._engine.set_policy_version(self.state.global_step)
+            self._engine.reset_stats()
             with self.accelerator.autocast(), self._engine.session():
                 yield self._engine
 

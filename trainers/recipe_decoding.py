@@ -152,7 +152,8 @@ def _expected(error: ErrorDetails) -> str:
 def _describe(findings: list[_Finding], cls: type, where: str) -> str:
     """One line about the most telling problem."""
     chosen = _best_member(findings)
-    first = chosen[0]
+    # A misspelt key is also a missing one: the misspelling is the better news.
+    first = next((x for x in chosen if x.kind in _UNKNOWN_KEY), chosen[0])
     path = ".".join((where, *first.path))
     if first.kind == "value_error":
         return first.expected if first.expected.startswith(where) else f"{path}: {first.expected}"

@@ -8,13 +8,12 @@ when they pass the limit (rewards/combine.py).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rewards.base import Reward, Sample, Score, Verdict
-from rewards.combine import FailureMonitor
-from rewards.pool import score_batch
+from rewards.combine import FailureMonitor, means, metric_sums
+from rewards.batch import score_batch
 from rollout.config import PromptTask
 from rollout.tree import FinishReason, Trajectory
 from trainers.evaluate import Judged
@@ -29,7 +28,7 @@ class RewardFunction:
         self.reward = reward
         self.__name__ = reward.name
         """TRL names its metrics after it."""
-        self.monitor = FailureMonitor(reward.name)
+        self.monitor = FailureMonitor()
 
     def __call__(
         self,
@@ -60,15 +59,14 @@ class RewardFunction:
         ]
         scores = self.score(samples)
         if log_metric is not None:
-            for name, value in self.monitor.metrics(scores).items():
+            for name, value in means(metric_sums({self.reward.name: scores})).items():
                 log_metric(name, value)
         return [score.value for score in scores]
 
     def score(self, samples: Sequence[Sample]) -> list[Score]:
         """Judge samples in the worker pool and watch the failure rate."""
-        started = time.perf_counter()
         scores = score_batch(self.reward, samples)
-        self.monitor.observe(scores, seconds=time.perf_counter() - started)
+        self.monitor.observe(self.reward.name, scores)
         return scores
 
 

@@ -12,12 +12,14 @@ import hmac
 import os
 import signal
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -81,7 +83,9 @@ class ServeOptions:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if self.shutdown_s < 0:
-            raise ValueError(f"shutdown_s={self.shutdown_s} is negative; 0 cuts requests off at once")
+            raise ValueError(
+                f"shutdown_s={self.shutdown_s} is negative; 0 cuts requests off at once"
+            )
 
     @property
     def served_name(self) -> str:
@@ -100,7 +104,7 @@ class Service:
     api_key: str | None = None
     """None: every client is served."""
 
-    def decode(self, token_ids: list[int]) -> str:
+    def decode(self, token_ids: Sequence[int]) -> str:
         """Text of tokens, special tokens removed."""
         return decode_text(self.planner.tokenizer, token_ids)
 
@@ -113,14 +117,14 @@ def serve(options: ServeOptions) -> None:
     """
     check_folder(options.checkpoint)
     pick_device(options.device)
-    with _listening_socket(options.host, options.port) as listener:
+    with _bound_socket(options.host, options.port) as bound:
         model, tokenizer = load_policy(options.checkpoint, options.dtype, options.device)
         service = build_service(model, tokenizer, options)
         config = uvicorn.Config(
             create_app(service), timeout_graceful_shutdown=options.shutdown_s, ws="none"
         )
-        with _exit_status_zero_on_signals(), service.scheduler.running():
-            uvicorn.Server(config).run(sockets=[listener])
+        with _quiet_signals(), service.scheduler.running():
+            uvicorn.Server(config).run(sockets=[bound])
 
 
 def build_service(
@@ -129,7 +133,7 @@ def build_service(
     """The service of a loaded model; its scheduler is not running yet."""
     limits = Limits(
         context_tokens=context_tokens(model),
-        vocab_size=model.get_input_embeddings().num_embeddings,
+        vocab_size=int(model.config.get_text_config().vocab_size),
         max_new_tokens=options.max_new_tokens,
         max_kv_tokens=options.max_kv_tokens,
     )
@@ -156,7 +160,12 @@ def create_app(service: Service) -> FastAPI:
 
     @api.get("/models")
     async def models() -> Json:
-        entry = {"id": service.model_name, "object": "model", "created": started, "owned_by": "ramify"}
+        entry = {
+            "id": service.model_name,
+            "object": "model",
+            "created": started,
+            "owned_by": "ramify",
+        }
         return {"object": "list", "data": [entry]}
 
     @api.post("/completions")
@@ -165,7 +174,7 @@ def create_app(service: Service) -> FastAPI:
         inbox = Inbox()
         plan = service.planner.completion(body, inbox.put)
         style = CompletionFormat(service.decode, body.logprobs)
-        return await _answer(service, request, body, plan, inbox, style)
+        return await _answer(service, request, body, _exchange(service, body, plan, inbox, style))
 
     @api.post("/chat/completions")
     async def chat_completions(request: Request, body: ChatBody) -> Response:
@@ -173,7 +182,7 @@ def create_app(service: Service) -> FastAPI:
         inbox = Inbox()
         plan = service.planner.chat(body, inbox.put)
         style = ChatFormat(service.decode, body.logprobs)
-        return await _answer(service, request, body, plan, inbox, style)
+        return await _answer(service, request, body, _exchange(service, body, plan, inbox, style))
 
     @app.get("/health")
     async def health() -> Response:
@@ -182,3 +191,85 @@ def create_app(service: Service) -> FastAPI:
     started = int(time.time())
     app.include_router(api)
     return app
+
+
+def decode_text(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> str:
+    """Text as the rewards of training see it: special tokens removed, spaces untouched."""
+    text = tokenizer.decode(
+        list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+    return str(text)
+
+
+def _exchange(
+    service: Service, body: GenerationFields, plan: Plan, inbox: Inbox, style: Format
+) -> Exchange:
+    return Exchange(
+        plan=plan,
+        inbox=inbox,
+        style=style,
+        envelope=Envelope(id=style.new_id(), model=service.model_name, seed=plan.seed),
+        include_usage=body.stream_options is not None and body.stream_options.include_usage,
+    )
+
+
+async def _answer(
+    service: Service, request: Request, body: GenerationFields, exchange: Exchange
+) -> Response:
+    answering.enqueue(service.scheduler, exchange.plan)
+    return answering.stream(exchange) if body.stream else await answering.whole(request, exchange)
+
+
+def _check_model(service: Service, body: GenerationFields) -> None:
+    if body.model != service.model_name:
+        raise unknown_model(body.model, service.model_name)
+
+
+def _check_key(expected: str | None, request: Request) -> None:
+    given = request.headers.get("authorization", "")
+    if expected is not None and not hmac.compare_digest(
+        given.encode(), f"Bearer {expected}".encode()
+    ):
+        message = "the API key is missing or wrong; send it as Authorization: Bearer <key>"
+        raise ApiError(401, message, code="invalid_api_key")
+
+
+def _health(scheduler: Scheduler) -> Response:
+    """200 with the load while requests can be served, 503 with the reason otherwise."""
+    reason, load = scheduler.down_reason, scheduler.load
+    counts = {"waiting": load.waiting, "running": load.running, "kv_bytes": load.kv_bytes}
+    if reason is None:
+        return JSONResponse({"status": "ok", **counts})
+    return JSONResponse({"status": "down", "reason": reason, **counts}, status_code=503)
+
+
+@contextmanager
+def _bound_socket(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that owns the address; clients are refused until the server listens on it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((host, port))
+        except OSError as error:
+            message = f"host={host} port={port} cannot be used: {error.strerror}; choose another"
+            raise ValueError(message) from error
+        yield bound
+
+
+@contextmanager
+def _quiet_signals() -> Iterator[None]:
+    """Let the process end normally: uvicorn raises a signal again after it has shut down for it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = {number: signal.signal(number, _ignore) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    pass

@@ -55,20 +55,19 @@ def unknown_model(given: str, served: str) -> ApiError:
     return ApiError(404, message, param="model", code="model_not_found")
 
 
-def queue_full(num_waiting: int) -> ApiError:
+def queue_full(reason: str) -> ApiError:
     """429: nothing more may wait."""
-    message = f"{num_waiting} prompts are waiting already; try again later"
-    return ApiError(429, message, code="queue_full", kind="rate_limit_error")
+    return ApiError(429, f"{reason}; try again later", code="queue_full", kind="rate_limit_error")
 
 
 def engine_down(reason: str) -> ApiError:
-    """503: the engine thread does not run any more."""
-    return ApiError(503, f"the engine is not running: {reason}", kind="server_error")
+    """503: no request can be served any more."""
+    return ApiError(503, reason, kind="server_error")
 
 
 def engine_failed(reason: str) -> ApiError:
-    """500: the engine failed while this request was running."""
-    return ApiError(500, f"the engine failed: {reason}", kind="server_error")
+    """500: a request that was accepted could not be finished."""
+    return ApiError(500, reason, kind="server_error")
 
 
 def install_handlers(app: FastAPI) -> None:

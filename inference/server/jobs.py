@@ -104,14 +104,7 @@ class Planner:
 
     def _prompt_ids(self, prompt: str | list[int]) -> list[int]:
         """Text gets the special tokens of the tokenizer; ids are taken as they are."""
-        if isinstance(prompt, str):
-            return list(self.tokenizer(prompt).input_ids)
-        size = self.limits.vocab_size
-        wrong = next((token for token in prompt if not 0 <= token < size), None)
-        if wrong is not None:
-            message = f"prompt holds token id {wrong}; the model has ids 0 to {size - 1}"
-            raise ApiError(400, message, param="prompt")
-        return prompt
+        return list(self.tokenizer(prompt).input_ids) if isinstance(prompt, str) else prompt
 
     def _chat_ids(self, body: ChatBody) -> list[int]:
         if not self.tokenizer.chat_template:
@@ -134,6 +127,11 @@ class Planner:
     def _check_prompt(self, prompt_ids: Sequence[int], param: str) -> None:
         if not prompt_ids:
             raise ApiError(400, f"{param} has no tokens; give at least one", param=param)
+        size = self.limits.vocab_size
+        wrong = next((token for token in prompt_ids if not 0 <= token < size), None)
+        if wrong is not None:
+            message = f"{param} holds token id {wrong}; the model has ids 0 to {size - 1}"
+            raise ApiError(400, message, param=param)
         context = self.limits.context_tokens
         if context is not None and len(prompt_ids) >= context:
             message = (
@@ -152,7 +150,9 @@ class Planner:
     def _check_length(self, num_prompt: int, max_tokens: int, num_answers: int) -> None:
         limits = self.limits
         if max_tokens > limits.max_new_tokens:
-            message = f"max_tokens={max_tokens} is above this server's limit {limits.max_new_tokens}"
+            message = (
+                f"max_tokens={max_tokens} is above this server's limit {limits.max_new_tokens}"
+            )
             raise ApiError(400, message, param="max_tokens")
         if limits.context_tokens is not None and num_prompt + max_tokens > limits.context_tokens:
             message = (

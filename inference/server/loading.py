@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -19,9 +20,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from inference.runner import check_supported
+from inference.supported import UnsupportedModelError, check_supported
 
-DTYPES = {
+DTYPES: dict[str, str | torch.dtype] = {
     "auto": "auto",  # as stored
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -51,12 +52,9 @@ def load_policy(
     config = _read(checkpoint, "config", lambda: AutoConfig.from_pretrained(checkpoint))
     _check_model_type(checkpoint, config)
     tokenizer = _read(checkpoint, "tokenizer", lambda: AutoTokenizer.from_pretrained(checkpoint))
-    model = _read(
-        checkpoint,
-        "weights",
-        lambda: AutoModelForCausalLM.from_pretrained(checkpoint, dtype=DTYPES[dtype]),
-    )
-    return model.to(pick_device(device)).eval(), tokenizer
+    model = _read(checkpoint, "weights", lambda: _load_weights(checkpoint, dtype))
+    model.to(pick_device(device))  # type: ignore[arg-type]  # a decorator hides the signature
+    return model.eval(), tokenizer
 
 
 def check_folder(checkpoint: str) -> None:
@@ -115,15 +113,25 @@ def _advice(folder: Path) -> str:
 def _check_model_type(checkpoint: str, config: PretrainedConfig) -> None:
     try:
         check_supported(config)
-    except ValueError as error:
+    except UnsupportedModelError as error:
         raise ValueError(f"checkpoint {checkpoint}: {error}") from error
+
+
+def _load_weights(checkpoint: str, dtype: str) -> PreTrainedModel:
+    model, report = AutoModelForCausalLM.from_pretrained(
+        checkpoint, dtype=DTYPES[dtype], output_loading_info=True
+    )
+    missing = sorted(report["missing_keys"])
+    if missing:  # transformers would draw them at random
+        raise ValueError(f"{len(missing)} tensors are missing, the first is {missing[0]}")
+    return model
 
 
 def _read(checkpoint: str, what: str, load: Callable[[], T]) -> T:
     """Run one loader of transformers; its page-long errors become one line."""
     try:
         return load()
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         message = f"checkpoint {checkpoint}: the {what} cannot be loaded: {_first_line(error)}"
         raise ValueError(message) from error
 

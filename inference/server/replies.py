@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from inference.server.scheduler import Delta, DrawnToken, Finish
 from inference.server.text import Decode
@@ -53,9 +53,9 @@ class Envelope:
 class Format(Protocol):
     """How one address spells its answers."""
 
-    whole: str
+    whole: ClassVar[str]
     """`object` of a complete body."""
-    chunk: str
+    chunk: ClassVar[str]
     """`object` of an event of a stream."""
 
     def new_id(self) -> str:
@@ -82,8 +82,8 @@ class CompletionFormat:
     decode: Decode
     logprobs: int | None
     """As in the request."""
-    whole: str = "text_completion"
-    chunk: str = "text_completion"
+    whole: ClassVar[str] = "text_completion"
+    chunk: ClassVar[str] = "text_completion"
 
     def new_id(self) -> str:
         """An id for a request."""
@@ -126,8 +126,8 @@ class ChatFormat:
     decode: Decode
     logprobs: bool
     """As in the request."""
-    whole: str = "chat.completion"
-    chunk: str = "chat.completion.chunk"
+    whole: ClassVar[str] = "chat.completion"
+    chunk: ClassVar[str] = "chat.completion.chunk"
 
     def new_id(self) -> str:
         """An id for a request."""

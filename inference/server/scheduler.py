@@ -296,10 +296,10 @@ class Scheduler:
                 job.send(Failure(reason))
 
     def _drain(self) -> None:
-        """Finish the turns that are running and close their paths; all jobs are cancelled."""
-        while self._engine.has_work:
-            for path, segment in self._engine.step():
-                self._advance(self._answers[path], segment)
+        """Stop drawing at once and close all paths."""
+        for answer in list(self._answers.values()):
+            self._engine.cancel(answer.path)
+            self._end(answer)
         self._note_load()
 
     def _note_load(self) -> None:

@@ -51,7 +51,7 @@ _UNSUPPORTED: dict[str, tuple[object, ...]] = {
 
 
 def _bad(message: str, **values: object) -> PydanticCustomError:
-    return PydanticCustomError("bad_value", message, values)  # type: ignore[arg-type]  # wants literals
+    return PydanticCustomError("bad_value", message, values)
 
 
 def _unsupported(param: str, what: str) -> PydanticCustomError:

@@ -178,8 +178,7 @@ def assert_tree_is_sound(tree: RolloutTree, config: RolloutConfig) -> None:
         assert len(row.path) - 1 <= config.max_segments
         assert 1 <= num_tokens <= config.response_limit
         assert (row.finish is FinishReason.EOS) == (row.token_ids[-1] == EOS)
-        if row.finish is FinishReason.MAX_TOKENS:
-            assert num_tokens == config.response_limit
+        assert (num_tokens == config.response_limit) or row.finish is FinishReason.EOS
     assert sum(tree.leaf_weights()) == pytest.approx(1.0)
 
 
@@ -273,6 +272,25 @@ def test_fallback_inputs_are_shortened_responses() -> None:
     assert len(deep) > 100
 
 
+def test_fallback_boundaries_are_uniform_over_the_segments() -> None:
+    engine = FakeEngine(script=texts("ab", "cd", "ef", "g$"))
+    config = RolloutConfig(
+        width=2, max_segments=4, segment_length=2, initial_divergence=1, branching=1
+    )
+    num_prompts = 1000
+    trees = grow(engine, config, [task(f"q{i}") for i in range(num_prompts)])
+    assert {tree.num_fallback_paths for tree in trees} == {1}
+    kept = Counter(
+        len(set(a.path) & set(b.path)) - 1 for a, b in map(RolloutTree.trajectories, trees)
+    )
+    assert set(kept) == {0, 1, 2, 3}
+    # 5 standard deviations of a binomial count
+    assert all(abs(n - num_prompts / 4) < 5 * (num_prompts * 3 / 16) ** 0.5 for n in kept.values())
+    assert {tree.segments[leaf].finish for tree in trees for leaf in tree.leaves} == {
+        FinishReason.EOS
+    }
+
+
 def test_without_fallback_missing_leaves_start_at_the_prompt() -> None:
     engine = FakeEngine(script=texts("ab", "cd", "$"))
     config = RolloutConfig(width=10, max_segments=5, segment_length=2, fallback=False)
@@ -290,8 +308,8 @@ def test_flat_sampling_is_independent_samples(branching: int) -> None:
     engine = FakeEngine(script=ending_script(EOS, 0.1))
     (tree,) = grow(engine, config)
     assert tree.num_fallback_paths == 0
-    assert tree.num_children(0) == 6
-    assert max(tree.num_children(segment.id) for segment in tree.segments[1:]) == 1
+    assert tree.child_counts()[0] == 6
+    assert max(tree.child_counts()[1:]) == 1
     assert tree.leaf_weights() == pytest.approx((1 / 6,) * 6)
     assert (
         tree.num_trajectory_tokens - tree.num_distinct_tokens == 5 * 3
@@ -311,7 +329,7 @@ def test_random_divergence_differs_between_prompts_and_stays_in_range() -> None:
     config = RolloutConfig(width=16, max_segments=8, segment_length=2, initial_divergence=(2, 8))
     engine = FakeEngine()
     trees = grow(engine, config, [task(f"q{i}") for i in range(60)])
-    counts = Counter(tree.num_children(0) for tree in trees)
+    counts = Counter(tree.child_counts()[0] for tree in trees)
     assert set(counts) == set(range(2, 9))
 
 
@@ -355,20 +373,57 @@ def test_prompts_do_not_wait_for_each_other() -> None:
     assert slow_steps == [0, 5, 10]
 
 
-def test_paths_are_closed_as_soon_as_nothing_needs_them() -> None:
+def test_flat_sampling_closes_the_prompt_before_the_first_step() -> None:
     engine = FakeEngine()
     grow(engine, RolloutConfig(width=4, max_segments=3, segment_length=2, initial_divergence=4))
-    assert engine.peak_open == 5  # four paths, and the prompt until they are forked
+    assert engine.open_at_step == [4, 4, 4]
     assert engine.num_open == 0
 
 
-def test_all_paths_are_closed_after_an_exception() -> None:
+def test_sources_of_fallback_are_closed_when_enough_paths_are_under_way() -> None:
+    engine, _ = stops_at({0: 1})
+    grow(engine, RolloutConfig(width=4, max_segments=3, segment_length=2))
+    assert requests_per_step(engine) == [2, 3, 3]  # one stops, the other gets the 3 missing leaves
+    assert engine.open_at_step == [3, 3, 3]  # the prompt and 2 paths, then only the 3 paths
+    assert engine.num_open == 0
+
+
+def test_all_paths_are_closed_after_a_failed_step() -> None:
     for step in (1, 2, 3, 4, 5):
         engine = FakeEngine(script=ending_script(EOS, 0.3), fail_at_step=step)
         config = RolloutConfig(width=8, max_segments=8, segment_length=2)
         with pytest.raises(RuntimeError, match="scripted failure"):
             grow(engine, config, [task("a"), task("b")])
-        assert engine.num_open == 0
+        assert (engine.num_open, engine.has_work) == (0, False)
+
+
+@pytest.mark.parametrize("call", [1, 2, 5, 9])
+def test_all_paths_are_closed_when_decode_or_submit_raises(call: int) -> None:
+    config = RolloutConfig(width=8, max_segments=8, segment_length=2)
+
+    def failing_script(request: FakeRequest) -> list[int]:
+        if len(submitting.log) + 1 == call:
+            raise RuntimeError("no room")
+        return counting_script(request)
+
+    submitting = FakeEngine(script=failing_script, one_token_per_step=True)
+    with pytest.raises(RuntimeError, match="no room"):
+        grow(submitting, config, [task("a"), task("b")])
+    assert (submitting.num_open, submitting.has_work) == (0, False)
+
+    calls: list[Sequence[int]] = []
+
+    def failing_decode(token_ids: Sequence[int]) -> str:
+        calls.append(token_ids)
+        if len(calls) == call:
+            raise RuntimeError("bad token")
+        return ""
+
+    decoding = FakeEngine(shuffle_seed=1)
+    tasks = [task("a"), task("b")]
+    with pytest.raises(RuntimeError, match="bad token"):
+        grow_trees(decoding, tasks, config, decode=failing_decode, eos_token_ids={EOS}, seed=0)
+    assert (decoding.num_open, decoding.has_work) == (0, False)
 
 
 def test_progress_counts_leaves_up_to_all() -> None:
@@ -396,7 +451,5 @@ def test_an_engine_that_drops_a_request_is_noticed() -> None:
         def has_work(self) -> bool:
             return False
 
-    engine = Forgetful()
     with pytest.raises(AssertionError, match="dropped a request"):
-        grow(engine, RolloutConfig(width=2, max_segments=1, segment_length=1))
-    assert engine.num_open == 0
+        grow(Forgetful(), RolloutConfig(width=2, max_segments=1, segment_length=1))

@@ -215,8 +215,8 @@ def test_mean_treepo_advantage_per_row_matches_the_worked_example() -> None:
 
 def test_tree_grpo_is_the_sum_of_two_group_advantages() -> None:
     rewards = torch.tensor(BINARY_REWARDS)
-    by_prompt = group_advantages(rewards[None], scale="sample").flatten()
-    by_tree = group_advantages(rewards.view(2, 4), scale="sample").flatten()
+    by_prompt = group_advantages(rewards[None], scale="sample", epsilon=1e-6).flatten()
+    by_tree = group_advantages(rewards.view(2, 4), scale="sample", epsilon=1e-6).flatten()
     expected = [2.073636] * 2 + [-1.590591] * 2 + [2.707609] + [-1.224566] * 3
     assert (by_prompt + by_tree).tolist() == pytest.approx(expected, abs=6e-7)
 

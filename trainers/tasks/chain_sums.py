@@ -1,10 +1,10 @@
 r"""Chained sums modulo 100: an embedded task with several reasoning steps and no download.
 
-    prompt    47+85-29+63=
-    stepwise  47+85=32;32-29=03;03+63=66;\boxed{66}
-    direct    \boxed{66}
+    prompt    97+08-09+05-02=
+    stepwise  97+08=05;05-09=96;96+05=01;01-02=99;\boxed{99}
+    direct    \boxed{99}
 
-Every number has two digits, so with the tokenizer of `char_tokenizer.py` a step is `STEP_TOKENS`
+The first number is 0..99, the others are 0..`max_addend`. Every number is written with two digits, so with the tokenizer of `char_tokenizer.py` a step is `STEP_TOKENS`
 tokens: one segment of a rollout tree. The splits are disjoint by construction: a hash of the
 prompt decides which of the two a problem may appear in, whatever the sizes and the seed.
 """
@@ -31,8 +31,10 @@ Split = Literal["train", "heldout"]
 class ChainSumsConfig:
     """Sizes of the embedded task; nested under `data.chain_sums` of a recipe."""
 
-    num_terms: int = 4
+    num_terms: int = 5
     """Numbers per problem, at least 2; a full derivation has one step less."""
+    max_addend: int = 9
+    """Largest number after the first, 1..99; 9 is much easier to learn than 99."""
     train_size: int = 256
     """Problems of the training split."""
     heldout_size: int = 256
@@ -43,8 +45,11 @@ class ChainSumsConfig:
     def __post_init__(self) -> None:
         if not 2 <= self.num_terms <= 12:
             raise ValueError(f"num_terms={self.num_terms} is outside 2..12; use 3 to 6")
-        _check_size("train_size", self.train_size, self.num_terms, 0.5)
-        _check_size("heldout_size", self.heldout_size, self.num_terms, 0.5 / _HELDOUT_ONE_IN)
+        if not 1 <= self.max_addend < MODULUS:
+            raise ValueError(f"max_addend={self.max_addend} is outside 1..{MODULUS - 1}; use 9")
+        num_problems = MODULUS * (2 * self.max_addend + 2) ** (self.num_terms - 1)
+        _check_size("train_size", self.train_size, num_problems // 2)
+        _check_size("heldout_size", self.heldout_size, num_problems // (2 * _HELDOUT_ONE_IN))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class ChainSum:
     """One problem: `terms[0] operators[0] terms[1] ...`, evaluated from left to right modulo 100."""
 
     terms: tuple[int, ...]
-    """Numbers in 0..99."""
+    """Numbers in 0..99, the starting value first."""
     operators: str
     """One `+` or `-` between each two terms."""
 
@@ -103,16 +108,17 @@ class DemonstrationMix:
                 raise ValueError(f"{name}={value} is not a probability; use a value in [0, 1]")
 
 
-def draw_chain(rng: random.Random, num_terms: int) -> ChainSum:
+def draw_chain(rng: random.Random, config: ChainSumsConfig) -> ChainSum:
     """Draws one problem, uniform over terms and operators, of either split."""
-    terms = tuple(rng.randrange(MODULUS) for _ in range(num_terms))
-    return ChainSum(terms, "".join(rng.choice("+-") for _ in range(num_terms - 1)))
+    addends = [rng.randint(0, config.max_addend) for _ in range(config.num_terms - 1)]
+    operators = "".join(rng.choice("+-") for _ in addends)
+    return ChainSum((rng.randrange(MODULUS), *addends), operators)
 
 
-def chains(split: Split, *, num_terms: int, rng: random.Random) -> Iterator[ChainSum]:
+def chains(config: ChainSumsConfig, split: Split, rng: random.Random) -> Iterator[ChainSum]:
     """Endless problems of one split; they may repeat."""
     while True:
-        chain = draw_chain(rng, num_terms)
+        chain = draw_chain(rng, config)
         if chain.split == split:
             yield chain
 
@@ -125,8 +131,7 @@ def chain_sum_rows(config: ChainSumsConfig, split: Split) -> list[dict[str, obje
     """
     size = config.train_size if split == "train" else config.heldout_size
     rng = random.Random(f"chain_sums/{split}/{config.seed}")
-    distinct = _distinct(chains(split, num_terms=config.num_terms, rng=rng))
-    return [_row(chain) for chain in islice(distinct, size)]
+    return [_row(chain) for chain in islice(_distinct(chains(config, split, rng)), size)]
 
 
 def demonstration(chain: ChainSum, mix: DemonstrationMix, rng: random.Random) -> str:
@@ -158,7 +163,6 @@ def _row(chain: ChainSum) -> dict[str, object]:
     }
 
 
-def _check_size(name: str, size: int, num_terms: int, usable_frac: float) -> None:
-    most = int(MODULUS**num_terms * 2 ** (num_terms - 1) * usable_frac)
+def _check_size(name: str, size: int, most: int) -> None:
     if not 1 <= size <= most:
-        raise ValueError(f"{name}={size} is outside 1..{most} for num_terms={num_terms}; change either")
+        raise ValueError(f"{name}={size} is outside 1..{most} for this num_terms and max_addend")

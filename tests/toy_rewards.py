@@ -1,0 +1,28 @@
+"""Rewards for tests, in a module that workers can import without torch."""
+
+from __future__ import annotations
+
+from rewards.base import Sample, Score, Verdict
+
+
+class CountDigits:
+    """Number of digits in the completion; cheap, varied, deterministic."""
+
+    name = "count_digits"
+
+    def score(self, sample: Sample) -> Score:
+        """One point per digit."""
+        value = float(sum(c.isdigit() for c in sample.completion))
+        return Score(value=value, verdict=Verdict.CORRECT if value else Verdict.WRONG)
+
+
+class PartlyUnusable:
+    """Cannot judge the prompts sum-0 and sum-1."""
+
+    name = "partly_unusable"
+
+    def score(self, sample: Sample) -> Score:
+        """None for two references, else something that varies."""
+        if sample.reference["prompt_id"] in ("sum-0", "sum-1"):
+            return Score(value=None, verdict=Verdict.BAD_REFERENCE)
+        return Score(value=float(len(sample.completion) % 3), verdict=Verdict.CORRECT)
