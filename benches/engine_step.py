@@ -18,7 +18,9 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -26,11 +28,13 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from inference.engine import Engine, EngineConfig
 from inference.requests import SamplingParams
+from inference.step_plan import AttentionBackend
 
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {  # keyword arguments of the configuration
     "1M": {"num_hidden_layers": 4, "hidden_size": 128, "intermediate_size": 384},
     "5M": {"num_hidden_layers": 6, "hidden_size": 256, "intermediate_size": 768},
 }
+BACKENDS: tuple[AttentionBackend, ...] = ("shared_prefix", "gather")
 
 
 def build_model(size: str) -> Qwen2ForCausalLM:
@@ -53,17 +57,13 @@ def engine_run(engine: Engine, prompt: Sequence[int], branches: int, new: int) -
         root = engine.open(prompt)
         paths = engine.fork(root, branches)
         engine.close(root)
-        engine.decode(
-            paths, max_new_tokens=new, sampling=SamplingParams(), keys=range(branches)
-        )
+        engine.decode(paths, max_new_tokens=new, sampling=SamplingParams(), keys=range(branches))
         engine.close(*paths)
 
 
-def generate_run(
-    model: Qwen2ForCausalLM, prompt: Sequence[int], branches: int, new: int
-) -> None:
+def generate_run(model: Qwen2ForCausalLM, prompt: Sequence[int], branches: int, new: int) -> None:
     """Decode all branches with transformers."""
-    model.generate(
+    model.generate(  # type: ignore[misc]  # transformers' annotation of self
         input_ids=torch.tensor([list(prompt)]),
         attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
         num_return_sequences=branches,
@@ -87,16 +87,15 @@ def seconds_in_turn(runs: dict[str, Callable[[], None]], repeats: int) -> dict[s
     return times
 
 
-def measure(size: str, prompt_tokens: int, branches: int, new: int, repeats: int) -> dict[str, object]:
+def measure(
+    size: str, prompt_tokens: int, branches: int, new: int, repeats: int
+) -> dict[str, object]:
     """Return numbers of one model."""
     model = build_model(size)
     prompt = list(range(1, prompt_tokens + 1))
-    engines = {
-        name: Engine(model, EngineConfig(attention=name)) for name in ("shared_prefix", "gather")
-    }
+    engines = {name: Engine(model, EngineConfig(attention=name)) for name in BACKENDS}
     runs: dict[str, Callable[[], None]] = {
-        name: (lambda engine=engine: engine_run(engine, prompt, branches, new))
-        for name, engine in engines.items()
+        name: partial(engine_run, engine, prompt, branches, new) for name, engine in engines.items()
     }
     runs["generate"] = lambda: generate_run(model, prompt, branches, new)
     times = seconds_in_turn(runs, repeats)

@@ -24,7 +24,14 @@ from inference.scheduler import Scheduler, StepWork
 from inference.step_plan import AttentionBackend, build_plan
 from inference.supported import UnsupportedModelError
 
-__all__ = ["Engine", "EngineConfig", "EngineStats", "KVBudgetError", "Path", "UnsupportedModelError"]
+__all__ = [
+    "Engine",
+    "EngineConfig",
+    "EngineStats",
+    "KVBudgetError",
+    "Path",
+    "UnsupportedModelError",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +50,9 @@ class EngineConfig:
     def __post_init__(self) -> None:
         """Check ranges."""
         if self.max_kv_tokens is not None and self.max_kv_tokens < 1:
-            raise ValueError(f"max_kv_tokens={self.max_kv_tokens} must be positive; None = no limit")
+            raise ValueError(
+                f"max_kv_tokens={self.max_kv_tokens} must be positive; None = no limit"
+            )
         if self.max_batch_tokens < 1:
             raise ValueError(f"max_batch_tokens={self.max_batch_tokens} must be at least 1")
         if self.max_running < 1:
@@ -329,9 +338,7 @@ class Engine:
         self._scheduler.settle(work)
         return logits
 
-    def _record(
-        self, ready: Sequence[Request], draws: Draws
-    ) -> list[tuple[Path, DecodedSegment]]:
+    def _record(self, ready: Sequence[Request], draws: Draws) -> list[tuple[Path, DecodedSegment]]:
         ended: list[tuple[Path, DecodedSegment]] = []
         columns = (draws.token_ids, draws.logprobs, draws.behaviour_logprobs, draws.entropies)
         rows = zip(*(column.tolist() for column in columns), strict=True)

@@ -66,7 +66,7 @@ def uniforms(keys: ArrayLike, positions: ArrayLike) -> NDArray[np.float64]:
 
 
 def path_key(*parts: int | str) -> int:
-    """Return a stable 64-bit key for a request, for example path_key(seed, prompt_id, 0, 3).
+    """Return a stable 64-bit key made of parts such as seed, prompt id and branch numbers.
 
     The same parts give the same key in every process and on every machine. The integer 1 and the
     text "1" give different keys, and ("ab", "c") differs from ("a", "bc").
@@ -76,7 +76,5 @@ def path_key(*parts: int | str) -> int:
 
 
 def _encoded(parts: Sequence[int | str]) -> bytes:
-    texts = [
-        (f"s{part}" if isinstance(part, str) else f"i{int(part)}").encode() for part in parts
-    ]
+    texts = [(f"s{part}" if isinstance(part, str) else f"i{int(part)}").encode() for part in parts]
     return b"".join(len(text).to_bytes(8, "little") + text for text in texts)

@@ -58,7 +58,10 @@ def _engine_logits(
     num_rows, length = token_ids.shape
     slots = np.arange(num_rows * length).reshape(num_rows, length)
     kv, layers, parts = FullKV(), set(range(runner.num_layers)), []
-    for start, end in [(0, length - _DECODE), *((t, t + 1) for t in range(length - _DECODE, length))]:
+    for start, end in [
+        (0, length - _DECODE),
+        *((t, t + 1) for t in range(length - _DECODE, length)),
+    ]:
         kv.reserve(slots.size)
         counts = np.full(num_rows, end - start)
         spans = Spans(slots=slots, lengths=np.full(num_rows, end), counts=counts)

@@ -26,6 +26,7 @@ from inference.step_plan import StepPlan
 from inference.supported import UnsupportedModelError, check_supported
 
 ATTENTION_NAME = "ramify_tree"
+_CHECKPOINTING = "gradient_checkpointing"
 
 
 @dataclass(slots=True)
@@ -88,12 +89,13 @@ class ModelRunner:
         plan = context.plan
         token = _CONTEXT.set(context)
         try:
-            output = self.model(
-                input_ids=plan.token_ids_T[None],
-                position_ids=plan.positions_T[None],
-                logits_to_keep=plan.logit_rows,
-                use_cache=False,
-            )
+            with torch.no_grad():  # again, because it is per thread
+                output = self.model(
+                    input_ids=plan.token_ids_T[None],
+                    position_ids=plan.positions_T[None],
+                    logits_to_keep=plan.logit_rows,
+                    use_cache=False,
+                )
         finally:
             _CONTEXT.reset(token)
         logits: torch.Tensor = output.logits[0]
@@ -163,7 +165,9 @@ def attention_configs(model: torch.nn.Module) -> list[Any]:  # config classes di
 
 
 @contextmanager
-def rollout_mode(model: torch.nn.Module, *, attention: str | None = ATTENTION_NAME) -> Iterator[None]:
+def rollout_mode(
+    model: torch.nn.Module, *, attention: str | None = ATTENTION_NAME
+) -> Iterator[None]:
     """Evaluate without gradients, dropout and checkpointing, with the given attention function.
 
     Restores everything exactly on exit, also after an exception: the training flag of every module,
@@ -175,14 +179,14 @@ def rollout_mode(model: torch.nn.Module, *, attention: str | None = ATTENTION_NA
     """
     modules = list(model.modules())
     training = [module.training for module in modules]
-    checkpointing = [m for m in modules if getattr(m, "gradient_checkpointing", False)]
+    checkpointing = [m for m in modules if getattr(m, _CHECKPOINTING, False)]
     configs = attention_configs(model)
     # the property setter also writes sub-configurations, so remember and restore the field behind it
     names = [config._attn_implementation_internal for config in configs]
     try:
         model.eval()
         for module in checkpointing:
-            module.gradient_checkpointing = False
+            setattr(module, _CHECKPOINTING, False)
         for config in configs if attention is not None else ():
             config._attn_implementation_internal = attention
         with torch.no_grad():
@@ -191,6 +195,6 @@ def rollout_mode(model: torch.nn.Module, *, attention: str | None = ATTENTION_NA
         for module, flag in zip(modules, training, strict=True):
             module.training = flag
         for module in checkpointing:
-            module.gradient_checkpointing = True
+            setattr(module, _CHECKPOINTING, True)
         for config, name in zip(configs, names, strict=True):
             config._attn_implementation_internal = name

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from inference.requests import SamplingParams
 
@@ -67,7 +67,7 @@ def sample(
     params: Sequence[SamplingParams],
     uniforms_R: NDArray[np.float64],
     *,
-    source_R: Sequence[int] | None = None,
+    source_R: ArrayLike | None = None,
 ) -> Draws:
     """Draw one token per row.
 
@@ -218,6 +218,4 @@ def _draws(parts: Sequence[tuple[torch.Tensor, ...]]) -> Draws:
             "the model returned NaN logits (or only -inf) for a token to be drawn; "
             "check the weights after the last optimizer step"
         )
-    return Draws(
-        token_ids=token, logprobs=logprob, behaviour_logprobs=behaviour, entropies=entropy
-    )
+    return Draws(token_ids=token, logprobs=logprob, behaviour_logprobs=behaviour, entropies=entropy)

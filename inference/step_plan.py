@@ -136,7 +136,9 @@ def build_plan(
     num_rows = int((spans.counts == 1).sum())
     assert (spans.counts[:num_rows] == 1).all(), "spans with one token come first"
     rows = Spans(
-        slots=spans.slots[:num_rows], lengths=spans.lengths[:num_rows], counts=spans.counts[:num_rows]
+        slots=spans.slots[:num_rows],
+        lengths=spans.lengths[:num_rows],
+        counts=spans.counts[:num_rows],
     )
     family, shared = _families(rows, device) if backend == "shared_prefix" else (None, None)
     return StepPlan(

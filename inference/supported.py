@@ -16,8 +16,18 @@ TESTED_TYPES = "llama, mistral, qwen2, qwen3, gemma2, gpt2, gpt_neox, phi3, mixt
 _NO_INTERFACE = frozenset({"gptj", "codegen", "bloom", "falcon", "mpt", "gpt_neo", "ctrl"})
 _CHUNKED = frozenset({"llama4", "llama4_text"})
 _RECURRENT = frozenset(
-    """bamba falcon_h1 falcon_mamba granitemoehybrid jamba lfm2_moe mamba mamba2 minimax nemotron_h
-    qwen3_next qwen3_5_text qwen3_5_moe_text recurrent_gemma rwkv xlstm zamba zamba2""".split()
+    {
+        "bamba",
+        "falcon_h1",
+        "falcon_mamba",
+        "granitemoehybrid",
+        "jamba",
+        "lfm2_moe",
+        "mamba",
+        "mamba2",
+    }
+    | {"minimax", "nemotron_h", "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "rwkv", "xlstm"}
+    | {"recurrent_gemma", "zamba", "zamba2"}
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -10,7 +11,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 VOCABULARY = 61
 
-_COMMON = {
+_COMMON: dict[str, Any] = {  # keyword arguments of configuration classes
     "vocab_size": VOCABULARY,
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -23,7 +24,7 @@ _COMMON = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
-_SPECIAL: dict[str, dict[str, object]] = {
+_SPECIAL: dict[str, dict[str, Any]] = {
     "mistral": {"sliding_window": 5},
     "gemma2": {"sliding_window": 6, "attn_logit_softcapping": 2.0, "query_pre_attn_scalar": 8},
     "qwen2": {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1},
@@ -38,7 +39,7 @@ _SPECIAL: dict[str, dict[str, object]] = {
 }
 
 
-def tiny_model(model_type: str = "llama", *, seed: int = 0, **options: object) -> PreTrainedModel:
+def tiny_model(model_type: str = "llama", *, seed: int = 0, **options: Any) -> PreTrainedModel:
     """Return a random float32 model in evaluation mode; weights are wide enough for varied logits."""
     torch.manual_seed(seed)
     settings = {**_COMMON, **_SPECIAL.get(model_type, {}), "initializer_range": 0.15, **options}

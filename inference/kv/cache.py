@@ -61,7 +61,9 @@ class Node:
     @property
     def is_idle(self) -> bool:
         """Whether its KV may be dropped now: it has some, nobody runs on it, no child needs it."""
-        return not self.locks and bool(self.slots) and not any(c.slots for c in self.children.values())
+        return (
+            not self.locks and bool(self.slots) and not any(c.slots for c in self.children.values())
+        )
 
     def ancestry(self) -> Iterator[Node]:
         """Yield this node, its parent, and so on up to the root."""

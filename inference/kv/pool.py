@@ -138,9 +138,7 @@ class FullKV:
         self._layers.clear()
         self.bytes_per_token = 0
 
-    def _create(
-        self, layer: int, keys: torch.Tensor, values: torch.Tensor, num_slots: int
-    ) -> None:
+    def _create(self, layer: int, keys: torch.Tensor, values: torch.Tensor, num_slots: int) -> None:
         capacity = max(num_slots, _FIRST_CAPACITY)
         pair = (_grown(keys[:, :0], capacity), _grown(values[:, :0], capacity))
         self._layers[layer] = pair

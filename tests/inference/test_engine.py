@@ -8,10 +8,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
-from tests.tiny_models import VOCABULARY, plain_logprobs, tiny_model
 
 from inference.engine import Engine, EngineConfig, KVBudgetError, Path
 from inference.requests import DecodedSegment, SamplingParams, StopCause
+from tests.tiny_models import VOCABULARY, plain_logprobs, tiny_model
 
 MODEL_TYPES = ["llama", "qwen2", "qwen3", "mistral", "gemma2"]
 PLAIN = SamplingParams()
@@ -184,9 +184,7 @@ def test_random_trees_equal_plain_forwards(
     model = models[model_type]
     engine = Engine(
         model,
-        EngineConfig(
-            max_kv_tokens=max_kv_tokens, max_batch_tokens=max_batch_tokens, max_running=3
-        ),
+        EngineConfig(max_kv_tokens=max_kv_tokens, max_batch_tokens=max_batch_tokens, max_running=3),
     )
     checks = []
     with engine.session():
@@ -229,9 +227,7 @@ def decode_all(
         engine.close(*roots)
         for index in order:
             sampling = SamplingParams(temperature=0.8 + 0.1 * index, top_p=0.95)
-            engine.submit(
-                paths[index], max_new_tokens=lengths[index], sampling=sampling, key=index
-            )
+            engine.submit(paths[index], max_new_tokens=lengths[index], sampling=sampling, key=index)
         while engine.has_work:
             for path, segment in engine.step():
                 done[paths.index(path)] = segment
@@ -419,7 +415,7 @@ def test_adapters_work_without_their_dropout_and_can_be_switched_off() -> None:
 
 
 def test_bfloat16_models_report_float32_statistics() -> None:
-    model = tiny_model("llama", initializer_range=0.02).to(torch.bfloat16)
+    model = tiny_model("llama", initializer_range=0.02).bfloat16()
     engine = Engine(model)
     with engine.session():
         path = engine.open(PROMPT)
@@ -469,7 +465,8 @@ def test_a_path_with_a_request_is_not_closed_appended_or_submitted_again(
 
 
 @pytest.mark.parametrize(
-    "options", [{"max_kv_tokens": 0}, {"max_batch_tokens": 0}, {"max_running": 0}, {"attention": "x"}]
+    "options",
+    [{"max_kv_tokens": 0}, {"max_batch_tokens": 0}, {"max_running": 0}, {"attention": "x"}],
 )
 def test_impossible_limits_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):

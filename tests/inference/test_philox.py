@@ -45,7 +45,7 @@ def test_uniforms_fill_twenty_bins_evenly() -> None:
     chi_square = ((observed - 1000.0) ** 2 / 1000.0).sum()
     # 19 degrees of freedom: mean 19, variance 38; mean + 5 standard deviations
     assert chi_square < 19 + 5 * 38**0.5
-    assert 0.0 <= draws.min() and draws.max() < 1.0
+    assert draws.min() >= 0.0 and draws.max() < 1.0
 
 
 def test_path_keys_are_stable_and_separate_types_and_borders() -> None:

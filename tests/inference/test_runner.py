@@ -4,16 +4,16 @@ import copy
 
 import pytest
 import torch
-from tests.tiny_models import VOCABULARY, plain_logprobs, tiny_model
-from transformers import AutoConfig, GPTJConfig, GPTJForCausalLM
+from transformers import AutoConfig, GPTJConfig, GPTJForCausalLM, PreTrainedModel
 
 from inference.engine import Engine, EngineConfig, UnsupportedModelError
 from inference.probe import probe
 from inference.requests import SamplingParams
 from inference.runner import ModelRunner, check_supported, rollout_mode
+from tests.tiny_models import VOCABULARY, plain_logprobs, tiny_model
 
 
-def module_state(model: torch.nn.Module) -> object:
+def module_state(model: PreTrainedModel) -> object:
     """Everything that a session may touch."""
     return (
         [module.training for module in model.modules()],
@@ -21,11 +21,10 @@ def module_state(model: torch.nn.Module) -> object:
         model.config._attn_implementation,
         torch.get_rng_state().tolist(),
         torch.is_grad_enabled(),
-        {name: value.clone() for name, value in model.state_dict().items()}.keys(),
     )
 
 
-def training_model() -> torch.nn.Module:
+def training_model() -> PreTrainedModel:
     model = tiny_model("llama", attention_dropout=0.5)
     model.train()
     model.gradient_checkpointing_enable()
@@ -120,7 +119,9 @@ def test_the_probe_alone_also_catches_a_model_that_ignores_the_hook(
         pass
 
 
-def test_the_probe_catches_wrong_attention_and_restores_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_probe_catches_wrong_attention_and_restores_the_module(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     model = tiny_model("mistral")
     monkeypatch.setattr("inference.step_plan.KeyBlock.mask", lambda self, window: None)
     before = module_state(model)
@@ -149,7 +150,18 @@ def test_something_that_is_no_transformers_model_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "model_type",
-    ["llama", "qwen2", "qwen3", "mistral", "gemma2", "gpt2", "gpt_neox", "phi3", "olmo2", "gpt_oss"],
+    [
+        "llama",
+        "qwen2",
+        "qwen3",
+        "mistral",
+        "gemma2",
+        "gpt2",
+        "gpt_neox",
+        "phi3",
+        "olmo2",
+        "gpt_oss",
+    ],
 )
 @pytest.mark.parametrize("attention", ["gather", "shared_prefix"])
 def test_the_probe_accepts_the_types_that_the_message_names(

@@ -84,7 +84,9 @@ def test_temperature_zero_takes_the_maximum_and_reports_temperature_one() -> Non
         ({}, [0, 1, 2, 3]),
     ],
 )
-def test_filters_keep_the_tokens_computed_by_hand(params: dict[str, float], kept: list[int]) -> None:
+def test_filters_keep_the_tokens_computed_by_hand(
+    params: dict[str, float], kept: list[int]
+) -> None:
     rows = SamplingRows.of([SamplingParams(**params)], FOUR.device)  # type: ignore[arg-type]  # int
     assert torch.nonzero(kept_tokens(FOUR.softmax(-1), rows)[0]).flatten().tolist() == kept
 

@@ -104,7 +104,9 @@ def test_the_least_recently_used_leaf_goes_first() -> None:
 def test_a_full_pool_raises_with_numbers() -> None:
     pool = SlotPool(4)
     pool.take(3)
-    with pytest.raises(KVBudgetError, match=r"2 more .* 1 of the budget of 4 .* at least 5") as error:
+    with pytest.raises(
+        KVBudgetError, match=r"2 more .* 1 of the budget of 4 .* at least 5"
+    ) as error:
         pool.take(2)
     assert (error.value.needed, error.value.free, error.value.budget) == (2, 1, 4)
     assert pool.num_used == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import socket
 import threading
 import time
@@ -80,6 +81,7 @@ Policy = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 @pytest.fixture(scope="session")
 def policy(checkpoint: Path) -> Policy:
+    """Give every engine a copy of the model: two sessions cannot share one."""
     return load_policy(str(checkpoint), device="cpu")
 
 
@@ -113,7 +115,8 @@ def make_server(checkpoint: Path, policy: Policy) -> MakeServer:
     @contextmanager
     def make(**options: object) -> Iterator[RunningServer]:
         settings = ServeOptions(checkpoint=str(checkpoint), port=0, **options)  # type: ignore[arg-type]  # any option
-        service = build_service(*policy, settings)
+        model, tokenizer = policy
+        service = build_service(copy.deepcopy(model), tokenizer, settings)
         server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="warning"))
         with socket.create_server(("127.0.0.1", 0)) as bound, service.scheduler.running():
             thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})

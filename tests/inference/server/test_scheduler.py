@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterator
 from queue import Queue
@@ -42,7 +43,7 @@ class GatedEngine(Engine):
 
 @pytest.fixture
 def engine(policy: Policy) -> GatedEngine:
-    engine = GatedEngine(policy[0])
+    engine = GatedEngine(copy.deepcopy(policy[0]))
     engine.gate.set()
     return engine
 
@@ -99,7 +100,7 @@ def make_job(sink: Collected, **changes: object) -> Job:
 
 def decode_directly(policy: Policy, keys: tuple[int, ...], num: int) -> list[DecodedSegment]:
     """One long request per answer on a fresh engine."""
-    engine = Engine(policy[0])
+    engine = Engine(copy.deepcopy(policy[0]))
     with engine.session():
         paths = engine.fork(engine.open(PROMPT), len(keys))
         return engine.decode(
