@@ -146,7 +146,7 @@ class Engine:
         """Return a path with these tokens; nothing is computed yet."""
         if not token_ids:
             raise ValueError("a path needs at least one token; give a prompt or a start token")
-        self._check_ids(token_ids)
+        self._runner.check_ids(token_ids)
         return self._register(Path(self._cache.open(token_ids)))
 
     def fork(self, path: Path, num: int, length: int | None = None) -> list[Path]:
@@ -167,7 +167,7 @@ class Engine:
     def append(self, path: Path, token_ids: Sequence[int]) -> None:
         """Add tokens that were not drawn (observations) to an idle path."""
         self._check_idle(path)
-        self._check_ids(token_ids)
+        self._runner.check_ids(token_ids)
         if token_ids:
             path.tip = self._cache.extend(path.tip, token_ids)
 
@@ -217,7 +217,7 @@ class Engine:
             raise ValueError(f"max_new_tokens={max_new_tokens} must be at least 1")
         if not 0 <= key < 1 << 64:
             raise ValueError(f"key={key} is no 64-bit number; use inference.philox.path_key")
-        self._check_positions(path.length + max_new_tokens)
+        self._runner.check_length(path.length + max_new_tokens)
         self._scheduler.submit(
             Request(
                 path=path,
@@ -368,18 +368,3 @@ class Engine:
         self._check_open(path)
         if self._scheduler.request_of(path) is not None:
             raise ValueError("a request runs on the path; wait for its end or cancel it first")
-
-    def _check_ids(self, token_ids: Sequence[int]) -> None:
-        limit = self._runner.vocabulary_size
-        if token_ids and not 0 <= min(token_ids) <= max(token_ids) < limit:
-            raise ValueError(
-                f"token ids {min(token_ids)}..{max(token_ids)} are outside the vocabulary 0..{limit - 1}"
-            )
-
-    def _check_positions(self, length: int) -> None:
-        limit = self._runner.max_positions
-        if limit is not None and length > limit:
-            raise ValueError(
-                f"path and new tokens together are {length} tokens, the model has "
-                f"max_position_embeddings={limit}; ask for fewer tokens"
-            )

@@ -11,7 +11,7 @@ This module and probe.py are the only ones that know about internals of transfor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -72,6 +72,32 @@ class ModelRunner:
     def max_positions(self) -> int | None:
         """Longest sequence that the configuration allows; None if it does not say."""
         return getattr(self._text_config(), "max_position_embeddings", None)
+
+    def check_ids(self, token_ids: Sequence[int]) -> None:
+        """Refuse ids outside the vocabulary.
+
+        Raises:
+            ValueError: There are some.
+        """
+        limit = self.vocabulary_size
+        if token_ids and not 0 <= min(token_ids) <= max(token_ids) < limit:
+            raise ValueError(
+                f"token ids {min(token_ids)}..{max(token_ids)} leave the vocabulary 0..{limit - 1}; "
+                "does the tokenizer belong to this model?"
+            )
+
+    def check_length(self, length: int) -> None:
+        """Refuse sequences longer than the configuration allows.
+
+        Raises:
+            ValueError: `length` tokens are too many.
+        """
+        limit = self.max_positions
+        if limit is not None and length > limit:
+            raise ValueError(
+                f"path and new tokens together are {length} tokens, the model has "
+                f"max_position_embeddings={limit}; ask for fewer tokens"
+            )
 
     @property
     def num_layers(self) -> int:

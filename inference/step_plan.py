@@ -28,8 +28,9 @@ AttentionBackend = Literal["gather", "shared_prefix"]
 
 _MAX_BLOCK_SCORES = 1 << 20
 """Bound on queries x keys of one prefill call (per head)."""
-_MIN_SAVED_KEYS = 256
-"""Splitting off prefixes costs two more calls per layer; below this many saved reads it does not pay."""
+_MIN_SAVED_KEYS = 2048
+"""Splitting off prefixes costs two more calls per layer; below this many saved reads it does not pay
+(measured: 16 rows with 128 common keys are a tie, 128 rows with 64 gain 7 %)."""
 
 
 @dataclass(slots=True)
@@ -181,9 +182,9 @@ def _families(
         return None, None
     place = _ranges(size)[np.argsort(np.argsort(family, kind="stable"), kind="stable")]
     members = family * size.max() + place
-    table = np.repeat(leader, size.max())
-    table[members] = np.arange(len(family))
-    table = table.reshape(len(size), -1)
+    flat = np.repeat(leader, size.max())
+    flat[members] = np.arange(len(family))
+    table = flat.reshape(len(size), -1)
     slots = rows.slots[leader, : max(1, length.max())]
     keys = _key_block(
         np.where(np.arange(slots.shape[1]) < length[:, None], slots, slots[:, :1]),

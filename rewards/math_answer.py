@@ -210,12 +210,10 @@ REWARD = MathAnswer
 @lru_cache(maxsize=65536)
 def _read_gold(answer: str, kind: str, max_chars: int) -> _Gold | str:
     found = gsm8k_answer(answer) or last_boxed(answer) or answer
-    if not found.strip():
-        return "the reference is empty"
     if violation := guard_violation(found, max_chars):
         return f"guard:{violation}"
     text = clean(found)
-    if not text:
+    if _is_blank(text):
         return "the reference is empty"
     if not kind:
         return _Gold(text, infer_kind(text, found))
@@ -225,8 +223,10 @@ def _read_gold(answer: str, kind: str, max_chars: int) -> _Gold | str:
 
 
 def _compare(task: _Task, algebra: Algebra) -> Verdict:
-    if not any(mark.isalnum() for mark in task.answer) and task.answer != r"\{\}":
+    if _is_blank(task.answer):
         return Verdict.UNPARSEABLE
+    if task.answer == task.gold.text:
+        return Verdict.CORRECT
     check = AnswerCheck(task.rules, algebra)
     try:
         is_same = check.same(task.gold.text, task.answer, task.gold.kind)
@@ -235,3 +235,8 @@ def _compare(task: _Task, algebra: Algebra) -> Verdict:
     except UnreadableAnswer:
         return Verdict.UNPARSEABLE
     return Verdict.CORRECT if is_same else Verdict.WRONG
+
+
+def _is_blank(text: str) -> bool:
+    """True when the text shows no value at all: nothing, or punctuation only."""
+    return not any(mark.isalnum() for mark in text) and text != r"\{\}"

@@ -52,7 +52,7 @@ class SympyAlgebra:
     """Implements `scalars.Algebra`; slow and unbounded in time by design."""
 
     def equal(self, gold: str, pred: str) -> bool:
-        """Equal by structure, else by probing and proof; equal free symbols are required."""
+        """Equal by structure, else by probing and proof; the free symbols must be the same."""
         gold_expr, expr = _gold(gold), _answer(pred)
         if gold_expr == expr:
             return True
@@ -112,11 +112,11 @@ _FORMS = {
 
 
 def _is_zero(difference: Expression) -> bool:
-    """Probing refutes; structure, simplification or math-verify must prove."""
-    if sympy.expand(difference.doit()) == 0:
-        return True
+    """Probing refutes (cheap, so first); expansion, simplification or math-verify must prove."""
     if not _vanishes_at_probes(difference):
         return False
+    if sympy.expand(difference.doit()) == 0:
+        return True
     return sympy.simplify(difference) == 0 or _is_verified(difference, sympy.Integer(0))
 
 

@@ -118,9 +118,10 @@ def _check_model_type(checkpoint: str, config: PretrainedConfig) -> None:
 
 
 def _load_weights(checkpoint: str, dtype: str) -> PreTrainedModel:
-    model, report = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(  # a pair, which its annotation denies
         checkpoint, dtype=DTYPES[dtype], output_loading_info=True
     )
+    model, report = loaded
     missing = sorted(report["missing_keys"])
     if missing:  # transformers would draw them at random
         raise ValueError(f"{len(missing)} tensors are missing, the first is {missing[0]}")
@@ -137,5 +138,5 @@ def _read(checkpoint: str, what: str, load: Callable[[], T]) -> T:
 
 
 def _first_line(error: BaseException) -> str:
-    lines: list[Any] = str(error).strip().splitlines()
+    lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

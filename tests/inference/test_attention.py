@@ -111,8 +111,9 @@ SETTINGS = {
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("num_kv_heads", [1, 2, 4])
 def test_both_backends_equal_plain_attention(
-    backend: AttentionBackend, name: str, num_kv_heads: int
+    monkeypatch: pytest.MonkeyPatch, backend: AttentionBackend, name: str, num_kv_heads: int
 ) -> None:
+    monkeypatch.setattr("inference.step_plan._MIN_SAVED_KEYS", 1)
     rng = np.random.default_rng(num_kv_heads)
     spans = random_spans(rng)
     plan = plan_of(spans, backend)

@@ -46,8 +46,12 @@ def new_tokens(
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
 @pytest.mark.parametrize("attention", ["gather", "shared_prefix"])
 def test_a_tree_with_forks_at_every_boundary_equals_plain_forwards(
-    models: dict[str, torch.nn.Module], model_type: str, attention: str
+    monkeypatch: pytest.MonkeyPatch,
+    models: dict[str, torch.nn.Module],
+    model_type: str,
+    attention: str,
 ) -> None:
+    monkeypatch.setattr("inference.step_plan._MIN_SAVED_KEYS", 1)
     model = models[model_type]
     engine = Engine(model, EngineConfig(attention=attention))  # type: ignore[arg-type]  # literal
     prompt = (PROMPT * 12)[:70]
@@ -429,8 +433,8 @@ def test_bfloat16_models_report_float32_statistics() -> None:
     ("call", "message"),
     [
         (lambda e, p: e.open([]), "at least one token"),
-        (lambda e, p: e.open([VOCABULARY]), "outside the vocabulary"),
-        (lambda e, p: e.append(p, [-1]), "outside the vocabulary"),
+        (lambda e, p: e.open([VOCABULARY]), "leave the vocabulary"),
+        (lambda e, p: e.append(p, [-1]), "leave the vocabulary"),
         (lambda e, p: e.fork(p, 0), "num=0"),
         (lambda e, p: e.fork(p, 1, 0), "length=0"),
         (lambda e, p: e.fork(p, 1, 7), "length=7"),

@@ -1,15 +1,17 @@
 """The launcher with a stand-in for trainers.build; the real one has end-to-end tests of its own."""
 
+import logging
 import os
 import subprocess
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import trainers
-from trainers import launch, launch_checks
+from trainers import launch, launch_checks, siblings
 from trainers.launch import LaunchOptions, main
 from trainers.recipe import RawRecipe, RecipeError
 from trainers.recipe_format import TRAILER
@@ -33,14 +35,17 @@ class StandInBuild(types.ModuleType):
 
 
 @pytest.fixture
-def build(monkeypatch: pytest.MonkeyPatch) -> StandInBuild:
+def build(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInBuild]:
     stand_in = StandInBuild()
     monkeypatch.setitem(sys.modules, "trainers.build", stand_in)
     monkeypatch.setattr(trainers, "build", stand_in, raising=False)
     monkeypatch.setattr(launch_checks, "num_accelerators", lambda: 0)
     for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "ACCELERATE_USE_CPU"):
         monkeypatch.delenv(name, raising=False)
-    return stand_in
+    levels = {name: logging.getLogger(name).level for name in siblings.PACKAGES}
+    yield stand_in
+    for name, level in levels.items():  # the launcher sets them for the whole process
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.fixture

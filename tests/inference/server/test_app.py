@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -38,7 +40,7 @@ def test_a_seeded_completion_equals_the_engine(server: RunningServer, policy: Po
             stop_token_ids=(tokenizer.eos_token_id,),
             keys=(path_key(7, 0), path_key(7, 1)),
         )
-    texts = [tokenizer.decode(s.token_ids, skip_special_tokens=True) for s in segments]
+    texts = [tokenizer.decode(list(s.token_ids), skip_special_tokens=True) for s in segments]
     assert [choice.text for choice in reply.choices] == texts
     for choice, segment in zip(reply.choices, segments, strict=True):
         assert choice.logprobs is not None
@@ -54,19 +56,25 @@ def test_a_streamed_completion_equals_the_whole_one(server: RunningServer) -> No
         "model": NAME, "prompt": ["the cat", "sat"], "n": 2, "seed": 3, "max_tokens": 40, "logprobs": 1,
     }  # fmt: skip
     reply = server.client.completions.create(**fields)
-    options = {"include_usage": True}
-    chunks = list(server.client.completions.create(**fields, stream=True, stream_options=options))
+    as_stream = {**fields, "stream": True, "stream_options": {"include_usage": True}}
+    chunks = list(server.client.completions.create(**as_stream))
     assert chunks[-1].usage == reply.usage and not chunks[-1].choices
     assert len(chunks) > 20
     for choice in reply.choices:
-        pieces = [piece for chunk in chunks for piece in chunk.choices if piece.index == choice.index]
+        pieces = [
+            piece for chunk in chunks for piece in chunk.choices if piece.index == choice.index
+        ]
         assert "".join(piece.text for piece in pieces) == choice.text
         assert [p.finish_reason for p in pieces if p.finish_reason] == [choice.finish_reason]
-        for name in ("tokens", "token_logprobs", "top_logprobs", "text_offset"):
-            joined = [value for piece in pieces for value in getattr(piece.logprobs, name)]
-            whole = getattr(choice.logprobs, name)
-            assert joined == pytest.approx(whole, abs=1e-5) if "prob" in name and "top" not in name else True
-            assert len(joined) == len(whole)
+        joined = {
+            name: [value for piece in pieces for value in getattr(piece.logprobs, name)]
+            for name in ("tokens", "token_logprobs", "text_offset")
+        }
+        assert choice.logprobs is not None
+        assert joined["tokens"] == choice.logprobs.tokens
+        assert joined["text_offset"] == choice.logprobs.text_offset
+        # float32, other packing
+        assert joined["token_logprobs"] == pytest.approx(choice.logprobs.token_logprobs, abs=1e-5)
 
 
 def test_a_streamed_chat_equals_the_whole_one(server: RunningServer) -> None:
@@ -85,9 +93,7 @@ def test_a_streamed_chat_equals_the_whole_one(server: RunningServer) -> None:
         assert [token.token for token in tokens] == [t.token for t in choice.logprobs.content]
 
 
-def test_a_chat_is_the_completion_of_its_template(
-    server: RunningServer, policy: Policy
-) -> None:
+def test_a_chat_is_the_completion_of_its_template(server: RunningServer, policy: Policy) -> None:
     ids = policy[1]("<user>the cat<eos><assistant>", add_special_tokens=False).input_ids
     chat = server.client.chat.completions.create(
         model=NAME, messages=MESSAGES, seed=1, max_completion_tokens=20
@@ -135,7 +141,12 @@ def test_the_seed_that_was_drawn_repeats_the_answer(server: RunningServer) -> No
 
 
 def test_a_stop_string_cuts_the_text_before_it(server: RunningServer) -> None:
-    fields: dict[str, Any] = {"model": NAME, "prompt": "the", "seed": 2, "max_tokens": 60}  # as above
+    fields: dict[str, Any] = {
+        "model": NAME,
+        "prompt": "the",
+        "seed": 2,
+        "max_tokens": 60,
+    }  # as above
     free = server.client.completions.create(**fields).choices[0]
     stop = free.text[20:23]
     cut = server.client.completions.create(**fields, stop=stop).choices[0]
@@ -169,20 +180,6 @@ def test_log_probs_of_a_chat_name_tokens_and_bytes(server: RunningServer) -> Non
         assert token.bytes == (None if "\ufffd" in token.token else list(token.token.encode()))
 
 
-def test_offsets_of_tokens_point_into_the_text(server: RunningServer) -> None:
-    reply = server.client.completions.create(
-        model=NAME, prompt="the", seed=1, max_tokens=30, logprobs=0
-    )
-    choice = reply.choices[0]
-    assert choice.logprobs is not None
-    pairs = zip(choice.logprobs.text_offset or [], choice.logprobs.tokens or [], strict=True)
-    readable = [(offset, token) for offset, token in pairs if token and "\ufffd" not in token]
-    assert readable
-    held = choice.text.count("\ufffd")  # tokens after broken bytes wait for their text
-    hits = sum(choice.text[offset:].startswith(token) for offset, token in readable)
-    assert hits >= len(readable) - held
-
-
 def test_models_and_health(server: RunningServer) -> None:
     assert [model.id for model in server.client.models.list()] == [NAME]
     wait_until(lambda: server.health()["running"] == 0)
@@ -196,7 +193,9 @@ def test_an_unknown_model_is_not_found(server: RunningServer) -> None:
 
 
 def test_a_prompt_beyond_the_context_is_refused_with_both_numbers(server: RunningServer) -> None:
-    with pytest.raises(openai.BadRequestError, match=f"600 tokens .* context of {CONTEXT}") as caught:
+    with pytest.raises(
+        openai.BadRequestError, match=f"600 tokens .* context of {CONTEXT}"
+    ) as caught:
         server.client.completions.create(model=NAME, prompt=[5] * 600)
     assert (caught.value.param, caught.value.code) == ("prompt", "context_length_exceeded")
 
@@ -231,7 +230,9 @@ def test_a_malformed_body_gets_an_openai_error(
     assert message in error["message"]
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v1/x", 404), ("GET", "/v1/completions", 405)])
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/v1/x", 404), ("GET", "/v1/completions", 405)]
+)
 def test_unknown_addresses_get_an_openai_error(
     server: RunningServer, method: str, path: str, status: int
 ) -> None:
@@ -253,9 +254,7 @@ class Gate:
     """Makes the steps of all engines wait."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from threading import Event
-
-        self.is_open = Event()
+        self.is_open = threading.Event()
         step = Engine.step
 
         def gated(engine: Engine) -> list[tuple[Path, DecodedSegment]]:
@@ -295,7 +294,9 @@ def test_a_client_that_leaves_frees_its_kv(
     with make_server() as server:
         slow_down(monkeypatch)  # 500 steps would end before the client has left
         with httpx.Client() as client:
-            request = client.build_request("POST", f"{server.url}/v1/completions", json=body, timeout=1.0)
+            request = client.build_request(
+                "POST", f"{server.url}/v1/completions", json=body, timeout=1.0
+            )
             leave_early(client, request, is_stream)
         wait_until(lambda: server.health()["running"] == 0, timeout_s=5.0)
         wait_until(lambda: server.health()["kv_bytes"] == 0, timeout_s=5.0)
@@ -303,8 +304,6 @@ def test_a_client_that_leaves_frees_its_kv(
 
 
 def slow_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    import time
-
     step = Engine.step
 
     def slow(engine: Engine) -> list[tuple[Path, DecodedSegment]]:

@@ -157,7 +157,9 @@ def test_a_stop_token_is_counted_but_has_no_text(engine: GatedEngine, policy: Po
         (delta,) = sink.deltas()
     assert delta.finish is Finish.STOP
     assert tuple(token.id for token in delta.tokens) == segment.token_ids[:5]
-    assert delta.text == "".join(f"[{token}]" for token in segment.token_ids[:4])
+    texts = [f"[{token}]" for token in segment.token_ids[:4]]
+    assert delta.text == "".join(texts)
+    assert [token.offset for token in delta.tokens] == [len("".join(texts[:i])) for i in range(5)]
 
 
 def test_nothing_is_held_once_all_answers_have_ended(

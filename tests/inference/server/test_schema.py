@@ -10,14 +10,18 @@ from inference.server.schema import ChatBody, CompletionBody
 def refused(body: dict[str, object]) -> ApiError:
     with pytest.raises(ValidationError) as caught:
         CompletionBody.model_validate({"model": "m", "prompt": "p", **body})
-    return from_validation([{**error, "loc": ("body", *error["loc"])} for error in caught.value.errors()])
+    return from_validation(
+        [{**error, "loc": ("body", *error["loc"])} for error in caught.value.errors()]
+    )
 
 
 def refused_chat(body: dict[str, object]) -> ApiError:
     messages = [{"role": "user", "content": "hi"}]
     with pytest.raises(ValidationError) as caught:
         ChatBody.model_validate({"model": "m", "messages": messages, **body})
-    return from_validation([{**error, "loc": ("body", *error["loc"])} for error in caught.value.errors()])
+    return from_validation(
+        [{**error, "loc": ("body", *error["loc"])} for error in caught.value.errors()]
+    )
 
 
 @pytest.mark.parametrize(
