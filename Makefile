@@ -17,7 +17,7 @@ check:  ## before every commit: format, lint, types, fast tests
 	$(PYTHON) -m pytest -q -m "$(FAST)"
 
 lint:  ## recipes: format, keys, types, combinations
-	$(PYTHON) -m trainers.cli lint recipes/*.yaml
+	ramify lint recipes/*.yaml
 
 bench:  ## every script of benches/, one after another
 	for script in benches/*.py; do $(PYTHON) $$script || exit 1; done

@@ -36,10 +36,10 @@ _COMMAND = re.compile(r"\\([a-zA-Z]+)")
 _DEPTH = re.compile(r"[{(\[]|[})\]]")
 _LONG_NUMBER = re.compile(rf"[0-9]{{{MAX_DIGITS + 1}}}")
 _POWER = re.compile(r"(?:([0-9.]+)|([)}])|(\S))\s*\^\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}|[0-9]+|.)")
-_TOWER = re.compile(r"\^\s*\{?\s*\(?\s*-?[0-9.]+\s*\)?\s*\^|\}\s*\^[^a-zA-Z]*\^")
+_TOWER = re.compile(r"\^\s*[0-9.]+\s*\^|\^\s*\{[^{}a-zA-Z]*\^|\^\s*\{[^{}]*\}\s*\^")
 _INTEGER = re.compile(r"-?[0-9]+")
-_FACTORIAL = re.compile(r"([0-9]+)\s*!|[)}!]\s*(!)")
-_BINOMIAL = re.compile(r"\\[dt]?binom\s*\{?\s*([0-9]+)")
+_FACTORIAL = re.compile(r"([0-9]+)\s*!|\\[dt]?binom\s*\{?\s*([0-9]+)")
+_NESTED_FACTORIAL = re.compile(r"![\s)}]*!")
 
 
 def guard_violation(text: str, max_chars: int = 512) -> str | None:
@@ -100,10 +100,8 @@ def _is_big_power(match: re.Match[str]) -> bool:
 
 
 def _has_big_factorial(text: str) -> bool:
-    for number, nested in _FACTORIAL.findall(text):
-        if (nested and "!" in text[: text.rindex("!")]) or (number and int(number) > MAX_FACTORIAL):
-            return True
-    return any(int(number) > MAX_FACTORIAL for number in _BINOMIAL.findall(text))
+    arguments = (int(factorial or binomial) for factorial, binomial in _FACTORIAL.findall(text))
+    return bool(_NESTED_FACTORIAL.search(text)) or any(n > MAX_FACTORIAL for n in arguments)
 
 
 _CHECKS = (

@@ -89,8 +89,11 @@ def same_number(gold: NumberLiteral, pred: NumberLiteral, *, gold_rounded: bool 
 
 
 def is_honest_decimal(pred: NumberLiteral, exact: Fraction) -> bool:
-    """True when `pred` shows at least 6 digits and equals `exact` rounded or cut at its last one."""
-    if pred.decimals is None or pred.significant < MIN_SIGNIFICANT_DIGITS:
+    """True when `pred` equals `exact` rounded or cut at its last shown decimal.
+
+    At least 6 significant digits and one decimal must be shown: an integer is no approximation.
+    """
+    if not pred.decimals or pred.decimals < 0 or pred.significant < MIN_SIGNIFICANT_DIGITS:
         return False
     shown = pred.decimals + (2 if pred.unit == "%" else 0)
     return pred.amount in (round_half_up(exact, shown), _truncated(exact, shown))

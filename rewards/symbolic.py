@@ -104,9 +104,16 @@ def _is_irreducible(factor: Expression) -> bool:
     return abs(content) == 1 and len(parts) == 1 and parts[0][1] == 1
 
 
+def _is_unexpanded(node: Expression) -> bool:
+    """A product with a sum, or a whole power of a sum."""
+    has_sum = any(isinstance(part, sympy.Add) and part.free_symbols for part in node.args)
+    is_power = isinstance(node, sympy.Pow) and node.exp.is_integer and node.exp.is_positive
+    return has_sum and (isinstance(node, sympy.Mul) or bool(is_power))
+
+
 _FORMS = {
     "factored": _is_factored,
-    "expanded": lambda expr: sympy.expand(expr) == expr.doit(),
+    "expanded": lambda expr: not any(map(_is_unexpanded, sympy.preorder_traversal(expr))),
     "simplified": lambda expr: sympy.count_ops(expr) <= sympy.count_ops(sympy.simplify(expr)),
 }
 

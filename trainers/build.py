@@ -142,7 +142,7 @@ def build_plan(recipe: TrainRecipe, num_prompts: int) -> BatchPlan:
     accumulation = given.get("gradient_accumulation_steps", 1)
     plan = BatchPlan(
         per_device_train_batch_size=given.get("per_device_train_batch_size", 8),
-        world_size=world_size(os.environ),
+        num_processes=world_size(os.environ),
         steps_per_generation=given.get("steps_per_generation") or accumulation,
         gradient_accumulation_steps=accumulation,
         num_iterations=given.get("num_iterations", 1),

@@ -95,9 +95,9 @@ def _doctor(arguments: list[str]) -> int:
 def _eval(arguments: list[str]) -> int:
     given = _eval_parser().parse_args(arguments)
     _guard()
-    from trainers import evaluate
+    from trainers import evaluation_run
 
-    evaluate.main(given)
+    evaluation_run.main(given)
     return 0
 
 

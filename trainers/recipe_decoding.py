@@ -185,7 +185,7 @@ def _best_member(findings: list[_Finding]) -> list[_Finding]:
         for group in groups.values()
         for x in group
         if group is not best
-        and not _is_other_type(group)
+        and _is_other_type(group) == _is_other_type(best)
         and x.path == best[0].path
         and x.kind not in ("missing", "value_error", *_UNKNOWN_KEY)
     ]

@@ -80,7 +80,7 @@ def judge_with(
         return [
             Judged(
                 correct=score.verdict is Verdict.CORRECT,
-                answer=score.answer or "",
+                answer=score.detail,
                 reward=0.0 if score.value is None else score.value,
             )
             for score in score_batch(reward, samples)

@@ -56,9 +56,9 @@ OnProgress = Callable[[int, float], None]
 class ModelShape:
     """Size of the model that is made."""
 
-    hidden_size: int = 96
+    hidden_size: int = 64
     """Width."""
-    num_layers: int = 3
+    num_layers: int = 2
     """Decoder layers."""
     num_heads: int = 4
     """Query heads; the width divided by it must be even (rotary embedding)."""
@@ -76,7 +76,7 @@ class ModelShape:
             raise ValueError(
                 f"hidden_size={self.hidden_size}, num_heads={self.num_heads}, num_kv_heads="
                 f"{self.num_kv_heads}: hidden_size must be a multiple of 2 * num_heads and "
-                "num_heads of num_kv_heads; use 96, 4, 2"
+                "num_heads of num_kv_heads; use 64, 4, 2"
             )
 
 
@@ -90,15 +90,15 @@ class WarmstartConfig:
     """Problems; demonstrations come from the class of the training split, without end."""
     mix: DemonstrationMix = field(default_factory=DemonstrationMix)
     """Which forms the demonstrations take once `mix_from` is reached."""
-    mix_from: float = 0.7
+    mix_from: float = 0.8
     """Fraction of the steps before which all demonstrations are complete derivations."""
     model: ModelShape = field(default_factory=ModelShape)
     """Size of the model."""
-    steps: int = 1000
+    steps: int = 1200
     """Optimizer steps."""
     batch_size: int = 32
     """Demonstrations per step, each one drawn afresh."""
-    learning_rate: float = 3.0e-3
+    learning_rate: float = 4.0e-3
     """Peak of the cosine schedule, reached after `warmup_steps`."""
     warmup_steps: int = 50
     """Steps of linear warm-up."""
@@ -106,7 +106,7 @@ class WarmstartConfig:
     """Decoupled weight decay of AdamW."""
     seed: int = 0
     """Chooses weights, demonstrations and the samples of the evaluation."""
-    num_threads: int = 2
+    num_threads: int = 1
     """Threads of torch during the run."""
 
     def __post_init__(self) -> None:
@@ -115,7 +115,7 @@ class WarmstartConfig:
         if not 0.0 <= self.mix_from <= 1.0:
             raise ValueError(f"mix_from={self.mix_from} is not a fraction; use a value in [0, 1]")
         if self.learning_rate <= 0.0:
-            raise ValueError(f"learning_rate={self.learning_rate} must be positive; use 3.0e-3")
+            raise ValueError(f"learning_rate={self.learning_rate} must be positive; use 4.0e-3")
         needed = self.task.num_terms * (3 + STEP_TOKENS) + 8
         _check_at_least("model.max_positions", self.model.max_positions, needed)
 

@@ -126,7 +126,7 @@ class TreeCache:
             The node at which that path ends now: the same one if the path was its only holder,
             otherwise a new child (then `node` has one live path less). Locks are not passed on.
         """
-        if node.num_paths == 1:
+        if node.refs == 1:
             node.token_ids.extend(token_ids)
             return node
         child = self._new(node, node.end, list(token_ids))

@@ -114,6 +114,12 @@ def test_merged_statistics_are_the_pooled_ones_for_random_unequal_groups(seed: i
         assert stats.std == pytest.approx(statistics.pstdev(seen), abs=1e-12)
 
 
+def test_visits_of_merged_records_add_up() -> None:
+    two = describe_rewards([1, 0]).merged(describe_rewards([0, 0]))
+    both = two.merged(two)
+    assert (both.visits, both.count, both.mean) == (4, 8, 0.25)
+
+
 def test_statistics_do_not_depend_on_the_order_of_the_rewards() -> None:
     rng = random.Random(0)
     rewards = [rng.gauss(0, 1) for _ in range(50)]

@@ -205,7 +205,7 @@ def test_checkpoints_that_are_not_made_by_steps_put_no_condition_on_save_steps()
 
 
 def test_save_steps_as_a_fraction_of_the_run_is_refused() -> None:
-    with pytest.raises(ValueError, match="save_steps=0.1 is a fraction"):
+    with pytest.raises(ValueError, match=r"save_steps=0\.1 is a fraction"):
         BatchPlan.from_trainer(
             {"save_steps": 0.1}, num_processes=1, num_generations=4, num_prompts=9
         )

@@ -76,7 +76,7 @@ def test_lint_checks_the_values_too(
 
 def test_eval_hands_its_arguments_on(stand_in: Callable[..., None]) -> None:
     calls: list[argparse.Namespace] = []
-    stand_in("trainers.evaluate", main=calls.append)
+    stand_in("trainers.evaluation_run", main=calls.append)
     assert cli.main(["eval", "runs/a/final", "--k", "8", "--temperature", "0.7", "--json"]) == 0
     assert vars(calls[0]) == {
         "checkpoint": "runs/a/final",

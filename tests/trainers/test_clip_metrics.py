@@ -113,3 +113,12 @@ def test_impossible_old_tokens_are_counted_in_the_lowest_bucket() -> None:
         loss_mask_BT=mask,
     )
     assert clip_metrics(clip_counts(clip, old, mask))["clip/high_frac/q_below_0.01"] == 1.0
+
+
+def test_an_edge_belongs_to_the_bucket_above_it() -> None:
+    old = torch.tensor([[math.log(0.01)]])
+    mask = torch.tensor([[True]])
+    _, clip = clipped_token_loss(
+        old + 3.0, old, torch.ones(1), *dac_bounds(old, 0.16, 0.2, 10.0), loss_mask_BT=mask
+    )
+    assert clip_metrics(clip_counts(clip, old, mask))["clip/high_frac/q_0.01_0.1"] == 1.0

@@ -290,7 +290,7 @@ def test_a_broken_recipe_fails_fast_and_without_a_traceback(tmp_path: Path) -> N
 
 
 def test_importing_the_launcher_loads_no_heavy_library() -> None:
-    heavy = "torch transformers trl pydantic accelerate deepspeed".split()
+    heavy = ["torch", "transformers", "trl", "pydantic", "accelerate", "deepspeed"]
     code = f"import sys, trainers.launch, trainers.cli; print([m for m in {heavy} if m in sys.modules])"
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -7,7 +8,7 @@ from trainers.launch_checks import check_environment, check_world_size, settle_d
 from trainers.recipe import RawRecipe, RecipeError
 
 
-def recipe(kind: str = "train", **trainer: object) -> RawRecipe:
+def recipe(kind: str = "train", **trainer: Any) -> RawRecipe:
     return RawRecipe(path=Path("x.yaml"), about="t", kind=kind, sections={"trainer": trainer})
 
 
@@ -19,7 +20,7 @@ ACCELERATE_CPU_2 = {"ACCELERATE_USE_CPU": "True", "MASTER_ADDR": "127.0.0.1"}
 
 
 def test_two_cpu_processes_of_which_one_was_started_are_refused() -> None:
-    with pytest.raises(RecipeError, match="starts only one; use: .*cpu_2.yaml"):
+    with pytest.raises(RecipeError, match=r"starts only one; use: .*cpu_2.yaml"):
         check_environment(recipe(), ACCELERATE_CPU_2)
 
 
@@ -38,7 +39,7 @@ def test_other_environments_pass(environ: dict[str, str]) -> None:
 
 def test_a_warm_start_in_two_processes_is_refused() -> None:
     environ = {"RANK": "0", "WORLD_SIZE": "2"}
-    with pytest.raises(RecipeError, match="kind=warmstart runs in one process, .* started 2"):
+    with pytest.raises(RecipeError, match=r"kind=warmstart runs in one process, .* started 2"):
         check_environment(recipe("warmstart"), environ)
     check_environment(recipe("warmstart"), {})
 
@@ -76,7 +77,7 @@ def test_mixed_precision_on_the_cpu_can_be_asked_for(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_a_recipe_that_asks_for_a_gpu_on_a_machine_without_one_is_refused(
-    monkeypatch: pytest.MonkeyPatch, trainer: dict[str, object], asked: str
+    monkeypatch: pytest.MonkeyPatch, trainer: dict[str, Any], asked: str
 ) -> None:
     set_devices(monkeypatch, 0)
     with pytest.raises(RecipeError, match=f"x.yaml: trainer.{asked}.* this machine shows none"):

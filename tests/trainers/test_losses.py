@@ -112,6 +112,11 @@ def test_vanishing_old_probability_gives_the_limits_of_the_bounds(
     assert (lo.item(), hi.item()) == (0.5, 10.0)
 
 
+def test_bounds_stay_finite_without_a_cap() -> None:
+    hi = dac_bounds(torch.tensor([[-math.inf]]), 0.16, 0.20, math.inf)[1]
+    assert hi.item() == pytest.approx(0.5 + math.sqrt(0.2 * math.exp(30)), rel=1e-5)
+
+
 def test_bounds_are_monotone_and_stay_in_their_ranges() -> None:
     lo, hi = dac_bounds(torch.linspace(-35, 0, 20001)[None], *DCPO)
     assert (lo.diff() >= 0).all()

@@ -107,7 +107,7 @@ def test_weights_reach_the_statistics() -> None:
     assert store.get("p").std == pytest.approx(math.sqrt(0.75 * 0.25))
 
 
-@pytest.mark.parametrize("bad_id", ["", None, 0])
+@pytest.mark.parametrize("bad_id", ["", None, 0, 7])
 def test_a_missing_prompt_id_is_an_error_and_records_nothing(bad_id: object) -> None:
     store = PromptStore()
     with pytest.raises(ValueError, match="non-empty string"):

@@ -140,6 +140,14 @@ def test_a_list_of_dataclasses_is_decoded() -> None:
             {"width": 8, "branching": {"type": "weighted", "temperature": "hot"}},
             'f.yaml: rollout.branching.temperature="hot", expected a number',
         ),
+        (
+            {"width": 8, "branching": {"type": "weighted", "share": 1}},
+            "f.yaml: rollout.branching.share: unknown key; known: temperature, type",
+        ),
+        (
+            {"width": 8, "branching": {"type": "other"}},
+            "f.yaml: rollout.branching.type=\"other\", expected one of 'even' or one of 'weighted'",
+        ),
         ({"width": 8, "lengths": 4}, "f.yaml: rollout.lengths=4, expected a list"),
         ({"width": 0}, "f.yaml: rollout.width=0 must be at least 1"),
         ({"width": 8, "name": "bad"}, "f.yaml: rollout: the name is bad"),
@@ -153,7 +161,7 @@ def test_a_wrong_value_gives_one_line_that_says_what_to_change(given: object, me
 
 
 def test_a_date_is_refused() -> None:
-    with pytest.raises(RecipeError, match="x: Object of type date .* quote dates"):
+    with pytest.raises(RecipeError, match=r"x: Object of type date .* quote dates"):
         decode(datetime.date(2026, 1, 1), str, source="f", where="x")
 
 

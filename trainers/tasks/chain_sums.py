@@ -1,8 +1,8 @@
 r"""Chained sums modulo 100: an embedded task with several reasoning steps and no download.
 
-    prompt    97+08-09+05-02=
-    stepwise  97+08=05;05-09=96;96+05=01;01-02=99;\boxed{99}
-    direct    \boxed{99}
+    prompt    97+08-09+05=
+    stepwise  97+08=05;05-09=96;96+05=01;\boxed{01}
+    direct    \boxed{01}
 
 The first number is 0..99, the others are 0..`max_addend`. Every number is written with two digits, so with the tokenizer of `char_tokenizer.py` a step is `STEP_TOKENS`
 tokens: one segment of a rollout tree. The splits are disjoint by construction: a hash of the
@@ -31,7 +31,7 @@ Split = Literal["train", "heldout"]
 class ChainSumsConfig:
     """Sizes of the embedded task; nested under `data.chain_sums` of a recipe."""
 
-    num_terms: int = 5
+    num_terms: int = 4
     """Numbers per problem, at least 2; a full derivation has one step less."""
     max_addend: int = 9
     """Largest number after the first, 1..99; 9 is much easier to learn than 99."""
