@@ -11,7 +11,7 @@ layers. Two backends give equal results up to rounding:
 * "shared_prefix": the prefix that several rows share is read once for all of them, the rest per row,
   and the two partial softmaxes are merged by their log-sum-exp.
 
-Everything is float32 inside; one rounding to the model's dtype at the end.
+Softmax and sums are float32; one rounding to the model's dtype at the end.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def attend(
         part = _attend_prefill(prefill, kv, layer, query_HTD, settings)
         if out is None:
             out = part.new_empty((num_tokens, num_heads, part.shape[-1]))
-        out[prefill.targets] = part
+        out[prefill.targets] = part.to(out.dtype)
     assert out is not None, "a plan without queries"
     return out.to(query_HTD.dtype)
 
@@ -174,16 +174,39 @@ def _attend_prefill(
     query_HTD: torch.Tensor,
     settings: AttentionSettings,
 ) -> torch.Tensor:
-    """Return [t, H, Dv] float32 of the real queries of padded blocks."""
+    """Return [t, H, Dv] of the real queries of padded blocks."""
     keys, values = kv.read(layer, part.keys.slots)  # [G, M, K, D]
-    query = query_HTD[:, part.queries].unflatten(0, (keys.shape[0], -1))  # [G, N, M, Q, D]
-    query = query.transpose(1, 2)  # [G, M, N, Q, D]
+    query = query_HTD[:, part.queries]  # [H, M, Q, D]
     mask = part.keys.mask(settings.window)
     mask = None if mask is None else mask[:, None]
-    out, lse = partial_attention(query, keys[:, :, None], values[:, :, None], settings, mask)
-    out, lse = out.transpose(1, 2).flatten(0, 1), lse.transpose(1, 2).flatten(0, 1)
-    out = _with_sinks(out.flatten(1, 2), lse.flatten(1, 2), settings)  # [H, M*Q, D]
+    if settings.softcap is None and settings.sinks_H is None:
+        out = _fused(query, keys, values, settings.scale, mask).flatten(1, 2)
+    else:
+        grouped = query.unflatten(0, (keys.shape[0], -1)).transpose(1, 2)  # [G, M, N, Q, D]
+        partial = partial_attention(grouped, keys[:, :, None], values[:, :, None], settings, mask)
+        out, lse = (p.transpose(1, 2).flatten(0, 1).flatten(1, 2) for p in partial)
+        out = _with_sinks(out, lse, settings)  # [H, M*Q, D]
     return out[:, part.sources].transpose(0, 1)
+
+
+def _fused(
+    query_HMQD: torch.Tensor,
+    keys_GMKD: torch.Tensor,
+    values_GMKD: torch.Tensor,
+    scale: float,
+    mask: torch.Tensor | None,
+) -> torch.Tensor:
+    """Return [H, M, Q, Dv] by torch's fused attention, which is faster for many queries."""
+    repeats = len(query_HMQD) // len(keys_GMKD)
+    keys, values = (part.repeat_interleave(repeats, 0) for part in (keys_GMKD, values_GMKD))
+    out = torch.nn.functional.scaled_dot_product_attention(
+        query_HMQD.transpose(0, 1),
+        keys.to(query_HMQD.dtype).transpose(0, 1),
+        values.to(query_HMQD.dtype).transpose(0, 1),
+        attn_mask=None if mask is None else mask.to(query_HMQD.dtype),
+        scale=scale,
+    )
+    return out.transpose(0, 1)
 
 
 def _with_sinks(out: torch.Tensor, lse: torch.Tensor, settings: AttentionSettings) -> torch.Tensor:

@@ -40,7 +40,7 @@ class EngineConfig:
 
     max_kv_tokens: int | None = None
     """Tokens whose KV may be stored at once; None = grow as needed."""
-    max_batch_tokens: int = 8192
+    max_batch_tokens: int = 4096
     """Tokens fed in one forward; longer prompts are fed in several."""
     max_running: int = 512
     """Requests that decode at the same time; the others wait."""

@@ -177,7 +177,8 @@ def tree_attention(
         softcap=softcap,
         sinks_H=s_aux,
     )
-    return attend(context.plan, context.kv, layer, query[0], settings)[None], None
+    with torch.autocast(query.device.type, enabled=False):  # softmax and sums stay float32
+        return attend(context.plan, context.kv, layer, query[0], settings)[None], None
 
 
 def attention_configs(model: torch.nn.Module) -> list[Any]:  # config classes differ per model

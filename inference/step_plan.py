@@ -28,30 +28,48 @@ AttentionBackend = Literal["gather", "shared_prefix"]
 
 _MAX_BLOCK_SCORES = 1 << 20
 """Bound on queries x keys of one prefill call (per head)."""
+_MAX_KEPT_MASK = 1 << 18
+"""Elements of a mask that is kept from layer to layer."""
 _MIN_SAVED_KEYS = 2048
 """Splitting off prefixes costs two more calls per layer; below this many saved reads it does not pay
 (measured: 16 rows with 128 common keys are a tie, 128 rows with 64 gain 7 %)."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class KeyBlock:
     """Slots of the keys of one call and which of them a query sees."""
 
     slots: torch.Tensor
     """[B, K] int64, padded with a slot of the same row."""
-    visible: torch.Tensor
-    """[B, Q, K] bool without a window."""
-    distance: torch.Tensor
-    """[B, Q, K] int64, position of the query minus position of the key."""
+    first: torch.Tensor
+    """[B] position of the first key; the others follow without gaps."""
+    stop: torch.Tensor
+    """[B] position behind the last real key."""
+    query_positions: torch.Tensor
+    """[B, Q] int64."""
     _masks: dict[int | None, torch.Tensor | None] = field(default_factory=dict)
 
     def mask(self, window: int | None) -> torch.Tensor | None:
-        """Return [B, Q, K] float32, 0 = visible and -inf = not, or None if everything is visible."""
-        if window not in self._masks:
-            seen = self.visible if window is None else self.visible & (self.distance < window)
-            bias = torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, -torch.inf)
-            self._masks[window] = None if bool(seen.all()) else bias
+        """Return [B, Q, K] float32, 0 = visible and -inf = not, or None if everything is visible.
+
+        Small masks are kept for the other layers; large ones cost less to make than to keep.
+        """
+        if window in self._masks:
+            return self._masks[window]
+        mask = self._new_mask(window)
+        if mask.numel() > _MAX_KEPT_MASK:
+            return mask
+        self._masks[window] = mask if bool(mask.any()) else None
         return self._masks[window]
+
+    def _new_mask(self, window: int | None) -> torch.Tensor:
+        offset = torch.arange(self.slots.shape[1], device=self.slots.device)
+        position = (self.first[:, None] + offset)[:, None]  # [B, 1, K]
+        query = self.query_positions[:, :, None]
+        hidden = (position > query) | (position >= self.stop[:, None, None])
+        if window is not None:
+            hidden |= position <= query - window
+        return torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, -torch.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +176,12 @@ def _row_block(rows: Spans, shared: NDArray[np.int64] | None, device: torch.devi
     """Return the keys of each row behind its shared prefix (all keys without one)."""
     first = np.zeros_like(rows.lengths) if shared is None else shared
     width = int((rows.lengths - first).max())
-    position = first[:, None] + np.arange(width)
-    index = np.minimum(position, rows.lengths[:, None] - 1)
-    return _key_block(
-        np.take_along_axis(rows.slots, index, 1),
-        key_position=position,
-        query_position=rows.lengths[:, None] - 1,
-        num_keys=rows.lengths - first,
-        device=device,
+    index = np.minimum(first[:, None] + np.arange(width), rows.lengths[:, None] - 1)
+    return KeyBlock(
+        slots=_tensor(np.take_along_axis(rows.slots, index, 1), device),
+        first=_tensor(first, device),
+        stop=_tensor(rows.lengths, device),
+        query_positions=_tensor(rows.lengths[:, None] - 1, device),
     )
 
 
@@ -186,12 +202,12 @@ def _families(
     flat[members] = np.arange(len(family))
     table = flat.reshape(len(size), -1)
     slots = rows.slots[leader, : max(1, length.max())]
-    keys = _key_block(
-        np.where(np.arange(slots.shape[1]) < length[:, None], slots, slots[:, :1]),
-        key_position=np.broadcast_to(np.arange(slots.shape[1]), slots.shape),
-        query_position=rows.lengths[table] - 1,
-        num_keys=length,
-        device=device,
+    is_shared = np.arange(slots.shape[1]) < length[:, None]
+    keys = KeyBlock(
+        slots=_tensor(np.where(is_shared, slots, slots[:, :1]), device),
+        first=_tensor(np.zeros_like(length), device),
+        stop=_tensor(length, device),
+        query_positions=_tensor(rows.lengths[table] - 1, device),
     )
     part = FamilyPart(_tensor(table, device), _tensor(members, device), keys)
     return part, length[family]
@@ -241,14 +257,12 @@ def _prefill_part(
     query = np.arange(num_queries.max())
     is_real = query < num_queries[:, None]
     offset = np.where(is_real, query, 0)
-    key = np.arange(num_keys.max())
-    index = np.minimum(key, num_keys[:, None] - 1)
-    keys = _key_block(
-        np.take_along_axis(spans.slots[span], index, 1),
-        key_position=np.broadcast_to(key, index.shape),
-        query_position=(num_keys - num_queries)[:, None] + offset,
-        num_keys=num_keys,
-        device=device,
+    index = np.minimum(np.arange(num_keys.max()), num_keys[:, None] - 1)
+    keys = KeyBlock(
+        slots=_tensor(np.take_along_axis(spans.slots[span], index, 1), device),
+        first=_tensor(np.zeros_like(num_keys), device),
+        stop=_tensor(num_keys, device),
+        query_positions=_tensor((num_keys - num_queries)[:, None] + offset, device),
     )
     queries = packed[:, None] + offset
     return PrefillPart(
@@ -256,24 +270,6 @@ def _prefill_part(
         keys=keys,
         sources=_tensor(np.flatnonzero(is_real), device),
         targets=_tensor(queries[is_real], device),
-    )
-
-
-def _key_block(
-    slots: NDArray[np.int64],
-    *,
-    key_position: NDArray[np.int64],
-    query_position: NDArray[np.int64],
-    num_keys: NDArray[np.int64],
-    device: torch.device,
-) -> KeyBlock:
-    distance = query_position[:, :, None] - key_position[:, None, :]
-    is_key = np.arange(slots.shape[1]) < num_keys[:, None]
-    visible = (distance >= 0) & is_key[:, None, :]
-    return KeyBlock(
-        _tensor(slots, device),
-        torch.from_numpy(visible).to(device),
-        torch.from_numpy(distance).to(device),
     )
 
 

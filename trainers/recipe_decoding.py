@@ -77,10 +77,11 @@ def decode_keys(
         if key not in known:
             raise RecipeError(f"{source}: {where}.{key}: unknown key{nearest(key, known)}")
     hints = typing.get_type_hints(cls)
-    return {
-        key: decode(value, hints[key], source=source, where=f"{where}.{key}")
-        for key, value in section.items()
-    }
+    checked = {}
+    for key, value in section.items():
+        decoded = decode(value, hints[key], source=source, where=f"{where}.{key}")
+        checked[key] = value if decoded == value else decoded  # 80 stays 80 where a float may stand
+    return checked
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -20,24 +20,19 @@ from statistics import fmean
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from transformers import (
-    GenerationConfig,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-    get_cosine_schedule_with_warmup,
-)
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, get_cosine_schedule_with_warmup
 
 from trainers.tasks.chain_sums import (
     STEP_TOKENS,
     ChainSum,
     ChainSumsConfig,
     DemonstrationMix,
-    chain_sum_rows,
     chains,
     demonstration,
 )
 from trainers.tasks.char_tokenizer import char_tokenizer
+from trainers.tasks.tiny_llama import ModelShape, tiny_llama
+from trainers.warmstart_report import WarmstartResult, evaluate, model_card, save
 
 logger = logging.getLogger(__name__)
 
@@ -45,39 +40,9 @@ logger = logging.getLogger(__name__)
 
 _IGNORED = -100
 """Label of the tokens that the loss of transformers leaves out."""
-_ROPE_THETA = 200.0
-"""Prompts are short: a small base makes the position of a term easy to find."""
 
 OnProgress = Callable[[int, float], None]
 """Called after every step with the number of steps done and the loss in nats per token."""
-
-
-@dataclass(slots=True, kw_only=True)
-class ModelShape:
-    """Size of the model that is made."""
-
-    hidden_size: int = 64
-    """Width."""
-    num_layers: int = 2
-    """Decoder layers."""
-    num_heads: int = 4
-    """Query heads; the width divided by it must be even (rotary embedding)."""
-    num_kv_heads: int = 2
-    """Key and value heads; divides `num_heads`."""
-    intermediate_size: int = 256
-    """Inner width of the feed-forward blocks."""
-    max_positions: int = 256
-    """Longest context in tokens."""
-
-    def __post_init__(self) -> None:
-        for name in ("num_layers", "num_heads", "num_kv_heads", "intermediate_size"):
-            _check_at_least(name, getattr(self, name), 1)
-        if self.hidden_size % (2 * self.num_heads) or self.num_heads % self.num_kv_heads:
-            raise ValueError(
-                f"hidden_size={self.hidden_size}, num_heads={self.num_heads}, num_kv_heads="
-                f"{self.num_kv_heads}: hidden_size must be a multiple of 2 * num_heads and "
-                "num_heads of num_kv_heads; use 64, 4, 2"
-            )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -120,22 +85,6 @@ class WarmstartConfig:
         _check_at_least("model.max_positions", self.model.max_positions, needed)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WarmstartResult:
-    """What a run reports; accuracies are fractions of the held-out problems."""
-
-    final_loss: float
-    """Mean loss of the last 20 steps, nats per response token."""
-    greedy_accuracy: float
-    """Solved by the most likely response."""
-    sampled_accuracy: float
-    """Solved by one sample at temperature 1."""
-    derivation_frac: float
-    """Samples with all steps."""
-    malformed_frac: float
-    """Samples without a closed box at the end."""
-
-
 def run(config: WarmstartConfig, *, on_progress: OnProgress | None = None) -> WarmstartResult:
     """Trains, evaluates and saves; torch's random state and thread count are put back.
 
@@ -148,10 +97,17 @@ def run(config: WarmstartConfig, *, on_progress: OnProgress | None = None) -> Wa
             return run(config, on_progress=show)
     with _seeded(config.seed, config.num_threads):
         tokenizer = char_tokenizer()
-        model = _new_model(config.model, tokenizer)
+        model = tiny_llama(config.model, tokenizer)
         losses = _train(model, tokenizer, config, on_progress)
-        result = _evaluate(model, tokenizer, config.task, fmean(losses[-20:]))
-    _save(model, tokenizer, config, result)
+        result = evaluate(model, tokenizer, config.task, fmean(losses[-20:]))
+    card = model_card(
+        config.task,
+        num_parameters=model.num_parameters(),
+        training=f"{config.steps} steps of {config.batch_size}, seed {config.seed}",
+        result=result,
+    )
+    save(model, tokenizer, config.task, Path(config.output).expanduser(), card)
+    logger.info("warm start saved in %s: %s", config.output, asdict(result))
     return result
 
 
@@ -207,112 +163,6 @@ def _rows(
         ids_BT[row, :end] = torch.tensor(prompt + response)
         labels_BT[row, len(prompt) : end] = torch.tensor(response)
     return {"input_ids": ids_BT, "labels": labels_BT}
-
-
-def _evaluate(
-    model: LlamaForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
-    task: ChainSumsConfig,
-    final_loss: float,
-) -> WarmstartResult:
-    rows = chain_sum_rows(task, "heldout")
-    prompts = [str(row["prompt"]) for row in rows]
-    endings = [rf"\boxed{{{row['answer']}}}" for row in rows]
-    limit = STEP_TOKENS * task.num_terms
-    greedy = _respond(model, tokenizer, prompts, limit, GenerationConfig(do_sample=False))
-    sampled = _respond(
-        model, tokenizer, prompts, limit, GenerationConfig(do_sample=True, top_k=0, top_p=1.0)
-    )
-    return WarmstartResult(
-        final_loss=final_loss,
-        greedy_accuracy=fmean(map(str.endswith, greedy, endings)),
-        sampled_accuracy=fmean(map(str.endswith, sampled, endings)),
-        derivation_frac=fmean(text.count(";") == task.num_terms - 1 for text in sampled),
-        malformed_frac=fmean(not text.endswith("}") for text in sampled),
-    )
-
-
-@torch.no_grad()
-def _respond(
-    model: LlamaForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
-    prompts: list[str],
-    limit: int,
-    law: GenerationConfig,
-) -> list[str]:
-    """Responses of at most `limit` tokens to prompts of equal length."""
-    model.eval()
-    ids_BT = torch.tensor(tokenizer(prompts)["input_ids"])
-    law.update(
-        max_new_tokens=limit,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    output_BT = model.generate(ids_BT, attention_mask=torch.ones_like(ids_BT), generation_config=law)
-    return tokenizer.batch_decode(output_BT[:, ids_BT.shape[1] :], skip_special_tokens=True)
-
-
-def _new_model(shape: ModelShape, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=shape.hidden_size,
-        num_hidden_layers=shape.num_layers,
-        num_attention_heads=shape.num_heads,
-        num_key_value_heads=shape.num_kv_heads,
-        intermediate_size=shape.intermediate_size,
-        max_position_embeddings=shape.max_positions,
-        rope_parameters={"rope_type": "default", "rope_theta": _ROPE_THETA},
-        tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    return LlamaForCausalLM(config)
-
-
-def _save(
-    model: LlamaForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
-    config: WarmstartConfig,
-    result: WarmstartResult,
-) -> None:
-    folder = Path(config.output)
-    model.generation_config = GenerationConfig(
-        do_sample=True,
-        top_k=0,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        max_new_tokens=STEP_TOKENS * config.task.num_terms,
-    )
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    (folder / "README.md").write_text(_card(model, config, result), encoding="utf-8")
-    logger.info("warm start saved in %s: %s", folder, asdict(result))
-
-
-def _card(model: LlamaForCausalLM, config: WarmstartConfig, result: WarmstartResult) -> str:
-    example = next(chains(config.task, "heldout", random.Random(0)))
-    return f"""# Warm-started policy for chained sums modulo 100
-
-A Llama of {model.num_parameters():,} parameters with a character-level tokenizer, trained from scratch
-on generated demonstrations. It is a starting point for reinforcement learning and of no other use.
-
-    prompt    {example.prompt}
-    stepwise  {"".join(example.steps)}\\boxed{{{example.answer}}}
-    direct    \\boxed{{{example.answer}}}
-
-Made by `accelerate launch recipes/warmstart.yaml` ({config.steps} steps of {config.batch_size}
-demonstrations, seed {config.seed}). On {config.task.heldout_size} held-out problems:
-
-| figure | value |
-|---|---|
-| accuracy, greedy | {result.greedy_accuracy:.3f} |
-| accuracy, one sample at temperature 1 | {result.sampled_accuracy:.3f} |
-| samples with all steps | {result.derivation_frac:.3f} |
-| malformed samples | {result.malformed_frac:.3f} |
-| final loss, nats per token | {result.final_loss:.4f} |
-"""
 
 
 @contextmanager

@@ -232,8 +232,7 @@ class Scheduler:
     def _next_job(self) -> Job | None:
         """The first waiting job if it fits; jobs given up while waiting are dropped."""
         with self._changed:
-            while self._waiting and self._waiting[0].cancelled.is_set():
-                self._waiting.popleft()
+            self._waiting = deque(job for job in self._waiting if not job.cancelled.is_set())
             if not self._waiting:
                 return None
             if self._reserved_tokens + self._waiting[0].kv_tokens > self._max_kv_tokens:

@@ -143,7 +143,7 @@ def test_long_prefills_are_cut_into_bounded_blocks(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("inference.step_plan._MAX_BLOCK_SCORES", 300)
     cut = plan_of(spans, "gather")
     assert len(whole.prefill) == 1 < len(cut.prefill)
-    assert all(part.keys.visible.numel() <= 300 for part in cut.prefill)
+    assert all(part.queries.numel() * part.keys.slots.shape[1] <= 300 for part in cut.prefill)
     kv, query = FullKV(), torch.randn(2, 113, 4, generator=torch.Generator().manual_seed(0))
     kv.write(0, torch.arange(60), query[:, :60], query[:, :60])
     settings = AttentionSettings(scale=1.0, window=9)

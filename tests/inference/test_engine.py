@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 
 from inference.engine import Engine, EngineConfig, KVBudgetError, Path
+from inference.philox import uniforms
 from inference.requests import DecodedSegment, SamplingParams, StopCause
 from tests.tiny_models import VOCABULARY, plain_logprobs, tiny_model
 
@@ -110,6 +111,22 @@ def test_appended_observations_are_seen_by_later_tokens(models: dict[str, torch.
         assert path.token_ids[9:12] == [7, 7, 8]
         token_ids = path.token_ids
     assert_segment_matches(plain_logprobs(models["qwen3"], token_ids), segment, start)
+
+
+def test_a_token_is_drawn_with_the_uniform_of_its_key_and_absolute_position(
+    models: dict[str, torch.nn.Module],
+) -> None:
+    engine, key = Engine(models["llama"]), 2**63 + 12345
+    with engine.session():
+        path = engine.open(PROMPT)
+        for num in (4, 1, 5):  # where a segment ends does not matter
+            engine.decode([path], max_new_tokens=num, sampling=PLAIN, keys=[key])
+        token_ids = path.token_ids
+    law_TV = plain_logprobs(models["llama"], token_ids).double().exp()
+    for position in range(len(PROMPT), len(token_ids)):
+        cumulative = law_TV[position - 1].cumsum(0)
+        target = uniforms([key], [position])[0] * float(cumulative[-1])
+        assert token_ids[position] == int((cumulative <= target).sum())
 
 
 def test_each_shared_token_is_computed_once_and_each_tree_row_once(
@@ -427,6 +444,18 @@ def test_bfloat16_models_report_float32_statistics() -> None:
         token_ids = path.token_ids
     # rounding of bfloat16 logits (8 bits) of size below 1; measured for such models: 2e-2
     assert_segment_matches(plain_logprobs(model, token_ids), segment, len(PROMPT), atol=5e-2)
+
+
+def test_a_session_under_autocast_equals_a_plain_forward_under_autocast() -> None:
+    model = tiny_model("llama", initializer_range=0.02)
+    engine = Engine(model)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        with engine.session():
+            paths = engine.fork(engine.open(PROMPT), 2)
+            segments = new_tokens(engine, paths, 5)
+            token_ids = [path.token_ids for path in paths]
+        for ids, segment in zip(token_ids, segments, strict=True):
+            assert_segment_matches(plain_logprobs(model, ids), segment, len(PROMPT), atol=5e-2)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,9 @@ def pipe() -> Iterator[tuple[int, int]]:
             continue
 
 
-@pytest.mark.parametrize("message", [None, 1.5, "\ud800 \U0001f600", {"a": [1, None]}, "x" * 500_000])
+@pytest.mark.parametrize(
+    "message", [None, 1.5, "\ud800 \U0001f600", {"a": [1, None]}, "x" * 500_000]
+)
 def test_a_message_arrives_as_it_was_sent(pipe: tuple[int, int], message: object) -> None:
     reader, writer = pipe
     sender = threading.Thread(target=send, args=(writer, message))
@@ -45,7 +47,9 @@ def test_a_reader_that_does_not_read_is_a_timeout(pipe: tuple[int, int]) -> None
         send(pipe[1], "x" * 1_000_000, time.monotonic() + 0.05)
 
 
-@pytest.mark.parametrize("garbage", [b"", b"\x00\x00", b"\xff\xff\xff\xffabc", b"\x00\x00\x00\x03abc"])
+@pytest.mark.parametrize(
+    "garbage", [b"", b"\x00\x00", b"\xff\xff\xff\xffabc", b"\x00\x00\x00\x03abc"]
+)
 def test_garbage_and_end_of_file_are_a_broken_channel(
     pipe: tuple[int, int], garbage: bytes
 ) -> None:

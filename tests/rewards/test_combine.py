@@ -48,7 +48,9 @@ def test_the_run_stops_when_a_fifth_of_200_judgements_failed() -> None:
     bad = [score(0.0, Verdict.TIMEOUT, "limit:3s")] * 30 + [score(0.0, Verdict.CRASHED)] * 9
     monitor.observe("math", good + bad)
     monitor.observe("math", [score(0.0, Verdict.CRASHED)])
-    with pytest.raises(RewardFailureError, match=r"20%.*timeout: limit:3s \(30x\); crashed \(11x\)"):
+    with pytest.raises(
+        RewardFailureError, match=r"20%.*timeout: limit:3s \(30x\); crashed \(11x\)"
+    ):
         monitor.observe("math", [score(0.0, Verdict.CRASHED)])
 
 

@@ -50,7 +50,7 @@ def is_right(answer: str, gold: object, **columns: object) -> bool:
 
 
 def case_sample(case: dict[str, Any]) -> Sample:  # a row of the table
-    flags = {name: value for name, value in case.get("flags", {}).items()}
+    flags = case.get("flags", {})
     columns = {"answer": case["gold"], "kind": case.get("kind"), **flags}
     completion = case["pred"] if case["raw"] else rf"The answer is $\boxed{{{case['pred']}}}$."
     return Sample(completion=completion, reference=columns)
@@ -259,8 +259,55 @@ def test_a_rational_matches_in_ten_spellings_and_its_neighbours_never(
 symbols = st.text(alphabet=string.printable + "\\{}[]()$^_πé\U0001f600\ud800", max_size=60)
 pieces = st.lists(
     st.sampled_from(
-        r"\frac \sqrt \text{ } { ( ) [ ] , ; = < > \le \cup \in \pm ! ^ _ 1 2 23 . % \% x y e i "
-        r"\infty \begin{pmatrix} \end{pmatrix} & \\ or and \boxed{ \pi + - * / \circ cm B".split(" ")
+        [
+            r"\frac",
+            r"\sqrt",
+            r"\text{",
+            r"}",
+            r"{",
+            r"(",
+            r")",
+            r"[",
+            r"]",
+            r",",
+            r";",
+            r"=",
+            r"<",
+            r">",
+            r"\le",
+            r"\cup",
+            r"\in",
+            r"\pm",
+            r"!",
+            r"^",
+            r"_",
+            r"1",
+            r"2",
+            r"23",
+            r".",
+            r"%",
+            r"\%",
+            r"x",
+            r"y",
+            r"e",
+            r"i",
+            r"\infty",
+            r"\begin{pmatrix}",
+            r"\end{pmatrix}",
+            r"&",
+            r"\\",
+            r"or",
+            r"and",
+            r"\boxed{",
+            r"\pi",
+            r"+",
+            r"-",
+            r"*",
+            r"/",
+            r"\circ",
+            r"cm",
+            r"B",
+        ]
     ),
     max_size=14,
 ).map("".join)
@@ -291,7 +338,9 @@ def test_no_reference_raises_and_a_usable_one_equals_itself(gold: str) -> None:
 
 def test_algebra_on_random_text_gives_scores_and_never_raises(pool: WorkerPool) -> None:
     marks = [r"\frac{x}{2}", "x", "+", "^2", "(", ")", r"\sqrt{x}", "2", "|", "!", r"\sin ", "-"]
-    texts = ["".join(marks[(7 * i + j * j) % len(marks)] for j in range(i % 7 + 1)) for i in range(60)]
+    texts = [
+        "".join(marks[(7 * i + j * j) % len(marks)] for j in range(i % 7 + 1)) for i in range(60)
+    ]
     scores = score_batch(MathAnswer(), [boxed(text, "x^2+1") for text in texts], pool)
     assert {score.value for score in scores} <= {0.0, 1.0}
     assert not any(score.verdict is Verdict.CRASHED for score in scores), scores

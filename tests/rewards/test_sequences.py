@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.sequences import elements_of, is_list, is_matching, same_list, same_tuple, split_elements
+from rewards.sequences import (
+    elements_of,
+    is_list,
+    is_matching,
+    same_list,
+    same_tuple,
+    split_elements,
+)
 
 
 def equal(gold: str, pred: str) -> bool:

@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from rewards.words import choice_letter, is_base_numeral, same_base_numeral, same_text, special_value
+from rewards.words import (
+    choice_letter,
+    is_base_numeral,
+    same_base_numeral,
+    same_text,
+    special_value,
+)
 
 
 @pytest.mark.parametrize(

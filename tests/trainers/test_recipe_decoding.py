@@ -20,12 +20,14 @@ class Colour(StrEnum):
 class Even:
     type: Literal["even"] = "even"
     share: float = 0.5
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weighted:
     type: Literal["weighted"]
     temperature: float = 1.0
+    scale: str = "log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,11 +144,15 @@ def test_a_list_of_dataclasses_is_decoded() -> None:
         ),
         (
             {"width": 8, "branching": {"type": "weighted", "share": 1}},
-            "f.yaml: rollout.branching.share: unknown key; known: temperature, type",
+            "f.yaml: rollout.branching.share: unknown key; did you mean scale?",
         ),
         (
             {"width": 8, "branching": {"type": "other"}},
             "f.yaml: rollout.branching.type=\"other\", expected one of 'even' or one of 'weighted'",
+        ),
+        (
+            {"width": 8, "branching": {"type": "weighted", "scale": [1]}},
+            "f.yaml: rollout.branching.scale=[1], expected text",
         ),
         ({"width": 8, "lengths": 4}, "f.yaml: rollout.lengths=4, expected a list"),
         ({"width": 0}, "f.yaml: rollout.width=0 must be at least 1"),
@@ -198,6 +204,7 @@ def test_the_keys_of_trls_config_are_checked_one_by_one(grpo_config: type) -> No
     }
     decoded = decode_keys(section, grpo_config, source="f", where="trainer")
     assert decoded == section
+    assert repr(decoded) == repr(section)  # 5 stays 5, not 5.0, in the resolved recipe
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,10 @@ r"""Chained sums modulo 100: an embedded task with several reasoning steps and n
     stepwise  97+08=05;05-09=96;96+05=01;\boxed{01}
     direct    \boxed{01}
 
-The first number is 0..99, the others are 0..`max_addend`. Every number is written with two digits, so with the tokenizer of `char_tokenizer.py` a step is `STEP_TOKENS`
-tokens: one segment of a rollout tree. The splits are disjoint by construction: a hash of the
-prompt decides which of the two a problem may appear in, whatever the sizes and the seed.
+The first number is 0..99, the others are 0..`max_addend`. Every number is written with two digits,
+so with the tokenizer of `char_tokenizer.py` a step is `STEP_TOKENS` tokens: one segment of a rollout
+tree. The splits are disjoint by construction: a hash of the prompt decides which of the two a
+problem may appear in, whatever the sizes and the seed.
 """
 
 from __future__ import annotations

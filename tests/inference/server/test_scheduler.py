@@ -192,12 +192,27 @@ def test_jobs_wait_until_their_reservation_fits_and_the_queue_is_bounded(
     sink = Collected()
     big = {"max_new_tokens": 90, "sampling": SamplingParams(temperature=0.0)}
     scheduler.submit([make_job(sink, **big)])
-    while scheduler.load.waiting:
-        pass
+    wait_for_waiting(scheduler, 0)
     scheduler.submit([make_job(sink), make_job(sink)])
     with pytest.raises(QueueFull, match="2 prompts are waiting"):
         scheduler.submit([make_job(sink)])
     engine.gate.set()
+    sink.deltas(num_answers=3)
+
+
+def test_jobs_given_up_while_waiting_make_room_in_the_queue(
+    scheduler: Scheduler, engine: GatedEngine
+) -> None:
+    engine.gate.clear()
+    sink, cancelled = Collected(), threading.Event()
+    scheduler.submit([make_job(sink, max_new_tokens=90)])
+    wait_for_waiting(scheduler, 0)
+    scheduler.submit([make_job(sink, max_new_tokens=90)])
+    scheduler.submit([make_job(sink, cancelled=cancelled)])
+    cancelled.set()
+    engine.gate.set()
+    wait_for_waiting(scheduler, 1)
+    scheduler.submit([make_job(sink)])
     sink.deltas(num_answers=3)
 
 
@@ -234,3 +249,8 @@ def test_at_the_end_running_and_waiting_jobs_hear_of_it(
 def wait_for_idle(scheduler: Scheduler) -> None:
     while scheduler.load.running or scheduler.load.waiting:
         threading.Event().wait(0.01)
+
+
+def wait_for_waiting(scheduler: Scheduler, num: int) -> None:
+    while scheduler.load.waiting > num:
+        threading.Event().wait(0.001)
