@@ -25,8 +25,6 @@ TRAINER_DEFAULTS: Mapping[str, Any] = {
     "num_iterations": 1,
     "max_steps": -1,
     "num_train_epochs": 3.0,
-    "save_strategy": "steps",
-    "save_steps": 500,
 }
 """What transformers and TRL use when a recipe does not say."""
 
@@ -57,8 +55,6 @@ class BatchPlan:
     """Optimizer updates of the run; -1 means `num_train_epochs`."""
     num_train_epochs: float = 1.0
     """Passes over the data, if `max_steps` is -1."""
-    save_steps: int | None = None
-    """Optimizer updates between checkpoints, None if none are written by steps."""
 
     @classmethod
     def from_trainer(
@@ -69,11 +65,7 @@ class BatchPlan:
         num_generations: int,
         num_prompts: int,
     ) -> BatchPlan:
-        """Make a plan from the trainer section; keys that are not given have TRL's defaults.
-
-        Raises:
-            ValueError: `save_steps` is not a whole number of updates.
-        """
+        """Make a plan from the trainer section; keys that are not given have TRL's defaults."""
         given = {**TRAINER_DEFAULTS, **trainer}
         accumulation = given["gradient_accumulation_steps"]
         return cls(
@@ -86,7 +78,6 @@ class BatchPlan:
             num_prompts=num_prompts,
             max_steps=given["max_steps"],
             num_train_epochs=given["num_train_epochs"],
-            save_steps=_save_steps(given),
         )
 
     @property
@@ -165,8 +156,6 @@ class BatchPlan:
                 "trained; lower trainer.steps_per_generation or trainer.per_device_train_batch_size, "
                 "or use more data"
             )
-        if self.save_steps is not None:
-            self._check_save_steps(self.save_steps)
 
     def warnings(self) -> list[str]:
         """Settings that work but switch something off."""
@@ -235,24 +224,6 @@ class BatchPlan:
             self.per_device_train_batch_size, self.num_generations
         )
         return math.ceil(self.steps_per_generation / unit) * unit
-
-    def _check_save_steps(self, save_steps: int) -> None:
-        """A checkpoint inside a rollout batch cannot be resumed exactly: the batch is not saved."""
-        unit = self.updates_per_rollout.numerator
-        if save_steps < 1 or save_steps % unit:
-            raise ValueError(
-                f"trainer.save_steps={save_steps} is not a multiple of {unit}, the updates after which "
-                f"a rollout batch ends; use {max(1, math.ceil(save_steps / unit)) * unit}"
-            )
-
-
-def _save_steps(trainer: Mapping[str, Any]) -> int | None:
-    if trainer["save_strategy"] != "steps":
-        return None
-    steps = trainer["save_steps"]
-    if steps != int(steps):
-        raise ValueError(f"trainer.save_steps={steps} is a fraction; give a number of updates")
-    return int(steps)
 
 
 def _number(value: Fraction) -> str:

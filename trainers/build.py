@@ -7,10 +7,10 @@ from there. Heavy libraries are imported here, so nothing else on the command li
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
@@ -74,12 +74,16 @@ def decode_recipe(raw: RawRecipe) -> TrainRecipe:
     Raises:
         RecipeError: unknown key, wrong type, or values that exclude each other.
     """
-    sections = {name: decode_section(raw, name, cls) for name, cls in SECTIONS.items()}
+    sections: dict[str, Any] = {
+        name: decode_section(raw, name, cls) for name, cls in SECTIONS.items()
+    }
     rewards = decode_section(raw, "rewards", list[RewardEntry])
     try:
         check_trainer_keys(raw.sections.get("trainer") or {})
         if not rewards:
-            raise ValueError("rewards is empty; name at least one, for example `- type: math_answer`")
+            raise ValueError(
+                "rewards is empty; name at least one, for example `- type: math_answer`"
+            )
         _check_law(sections["rollout"])
     except ValueError as error:
         raise RecipeError(f"{raw.path}: {error}") from error
@@ -100,8 +104,10 @@ def build_rewards(recipe: TrainRecipe) -> list[Reward]:
     return built
 
 
-def _build_reward(cls: type[Reward], entry: RewardEntry, source: str, where: str) -> Reward:
-    settings = config_class(cls)
+def _build_reward(
+    cls: Callable[..., Reward], entry: RewardEntry, source: str, where: str
+) -> Reward:
+    settings = config_class(cast("type[Reward]", cls))
     if settings is None:
         if entry.settings:
             raise RecipeError(f"{source}: {where}: {entry.type} takes no settings; leave them out")
@@ -114,12 +120,12 @@ def build_policy_config(recipe: TrainRecipe, run_dir: Path) -> PolicyConfig:
 
     This initialises the process group when a launcher started several processes.
     """
-    tracker = [name for name in recipe.logging.report_to if name != "none"]
+    trackers: list[str] = [name for name in recipe.logging.report_to if name != "none"]
     try:
         return PolicyConfig(
             output_dir=str(run_dir),
             run_name=recipe.logging.run_name or run_dir.name,
-            report_to=tracker or "none",
+            report_to=trackers or "none",
             num_generations=recipe.rollout.width,
             max_completion_length=recipe.rollout.response_limit,
             temperature=recipe.rollout.temperature,
@@ -138,18 +144,11 @@ def build_plan(recipe: TrainRecipe, num_prompts: int) -> BatchPlan:
     Raises:
         RecipeError: a prompt group would be split, or the data set is too small.
     """
-    given = recipe.trainer
-    accumulation = given.get("gradient_accumulation_steps", 1)
-    plan = BatchPlan(
-        per_device_train_batch_size=given.get("per_device_train_batch_size", 8),
+    plan = BatchPlan.from_trainer(
+        recipe.trainer,
         num_processes=world_size(os.environ),
-        steps_per_generation=given.get("steps_per_generation") or accumulation,
-        gradient_accumulation_steps=accumulation,
-        num_iterations=given.get("num_iterations", 1),
         num_generations=recipe.rollout.width,
         num_prompts=num_prompts,
-        max_steps=given.get("max_steps", -1),
-        num_train_epochs=given.get("num_train_epochs", 3.0),
     )
     try:
         plan.check()
@@ -179,7 +178,7 @@ def build_memory_estimate(recipe: TrainRecipe, plan: BatchPlan) -> MemoryEstimat
     return estimate_memory(
         config,
         dtype=DTYPES[recipe.model.dtype],
-        kv_tokens=plan.rows_per_process // plan.num_generations * tree,
+        kv_tokens=plan.prompts_per_process * tree,
         rows_per_micro_batch=plan.per_device_train_batch_size,
         response_tokens=recipe.rollout.response_limit,
     )

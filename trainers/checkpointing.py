@@ -1,10 +1,10 @@
 """Checkpoints that are whole or absent: staged, marked, renamed; and the state that TRL does not keep.
 
-    <run>/.staging/checkpoint-40/   while it is written (a kill leaves only this)
-    <run>/checkpoint-40/            after the rename: complete by construction
-        complete.json               format version, step, number of processes; written last
-        prompt_store.json           per-prompt statistics (SAS)
-        rollout_buffer_rank0.pt     rollouts not yet trained on (a save inside a rollout block)
+<run>/.staging/checkpoint-40/   while it is written (a kill leaves only this)
+<run>/checkpoint-40/            after the rename: complete by construction
+    complete.json               format version, step, number of processes; written last
+    prompt_store.json           per-prompt statistics (SAS)
+    rollout_buffer_rank0.pt     rollouts not yet trained on (a save inside a rollout block)
 """
 
 from __future__ import annotations

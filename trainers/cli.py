@@ -68,6 +68,9 @@ def _lint_one(path: str, format_only: bool) -> bool:
     try:
         raw = read_recipe(path)
         if not format_only:
+            from trainers.quiet import quiet_libraries
+
+            quiet_libraries()
             from trainers import build
 
             build.check(raw)
@@ -95,6 +98,9 @@ def _doctor(arguments: list[str]) -> int:
 def _eval(arguments: list[str]) -> int:
     given = _eval_parser().parse_args(arguments)
     _guard()
+    from trainers.quiet import quiet_libraries
+
+    quiet_libraries()
     from trainers import evaluation_run
 
     evaluation_run.main(given)

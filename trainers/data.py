@@ -7,22 +7,21 @@ columns that it came with (rewards may read them).
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from datasets import Dataset, load_dataset
+from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from trainers.tasks.chain_sums import ChainSumsConfig, chain_sum_rows
+from trainers.data_sources import EMBEDDED, Row, embedded_rows, file_rows, hub_rows, is_file
+from trainers.tasks.chain_sums import ChainSumsConfig, Split
 
-EMBEDDED = "chain_sums"
-SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
-Row = dict[str, Any]  # one row of a data set: its columns are the user's
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -104,83 +103,62 @@ def load_prompts(config: DataConfig, tokenizer: PreTrainedTokenizerBase) -> Prom
         ValueError: a file, a column or every row is missing, ids repeat, or the sets overlap.
     """
     if config.template == "chat" and tokenizer.chat_template is None:
-        raise ValueError("template=chat, but the tokenizer has no chat template; use template: plain")
-    train = _source_rows(config, config.train, config.split)[: config.limit]
-    heldout = _heldout_rows(config, train)
-    if config.heldout is None and config.heldout_size:
+        raise ValueError(
+            "template=chat, but the tokenizer has no chat template; use template: plain"
+        )
+    train = _rows(config, config.train, config.split, "train")[: config.limit]
+    heldout = _heldout_rows(config)
+    if config.heldout_size:
         train, heldout = _split_off(train, config)
     _check_unique(train, config.train)
     _check_disjoint(train, heldout)
-    lengths = _prompt_lengths([*train, *heldout], tokenizer)
-    longest = config.max_prompt_tokens or max(lengths)
-    kept = [row for row, length in zip(train, lengths, strict=False) if length <= longest]
-    asked = [r for r, n in zip(heldout, lengths[len(train) :], strict=True) if n <= longest]
-    if not kept:
-        raise ValueError(f"no prompt has at most max_prompt_tokens={longest}; the shortest has {min(lengths)}")
-    return PromptData(
-        train=Dataset.from_list(kept),
-        heldout=Dataset.from_list(asked) if asked else None,
-        num_dropped=len(train) + len(heldout) - len(kept) - len(asked),
-        longest_prompt_tokens=max(n for n in lengths if n <= longest),
-    )
+    return _fitting(train, heldout, config.max_prompt_tokens, tokenizer)
 
 
-def _heldout_rows(config: DataConfig, train: Sequence[Row]) -> list[Row]:
+def _heldout_rows(config: DataConfig) -> list[Row]:
     if config.heldout is not None:
-        return _source_rows(config, config.heldout, config.heldout_split)
+        return _rows(config, config.heldout, config.heldout_split, "heldout")
     if config.train == EMBEDDED and not config.heldout_size:
-        return _source_rows(config, EMBEDDED, "heldout")
+        return _rows(config, EMBEDDED, "", "heldout")
     return []
 
 
-def _source_rows(config: DataConfig, source: str, split: str) -> list[Row]:
+def _rows(config: DataConfig, source: str, hub_split: str, part: Split) -> list[Row]:
     """All rows of a source in the common format."""
     if source == EMBEDDED:
-        part: Literal["train", "heldout"] = "train" if split == config.split else "heldout"
-        raw: list[Row] = list(chain_sum_rows(config.chain_sums, part))
-    elif source.endswith(SUFFIXES):
-        raw = list(_file_rows(Path(source).expanduser()))
+        raw = embedded_rows(config.chain_sums, part)
+    elif is_file(source):
+        raw = file_rows(Path(source).expanduser())
     else:
-        raw = _hub_rows(source, config.name, split)
+        raw = hub_rows(source, config.name, hub_split)
     if not raw:
         raise ValueError(f"{source} has no rows")
     return [_formatted(row, config, source, number) for number, row in enumerate(raw, start=1)]
 
 
-def _file_rows(path: Path) -> Iterator[Row]:
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file (looked from {Path.cwd()})")
-    if path.suffix == ".parquet":
-        import pyarrow.parquet
-
-        yield from pyarrow.parquet.read_table(path).to_pylist()
-        return
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield _json_row(line, f"{path}:{number}")
-
-
-def _json_row(line: str, where: str) -> Row:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not JSON ({error.msg}); expected one object a line") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"{where}: {type(row).__name__} instead of an object with columns")
-    return row
-
-
-def _hub_rows(source: str, name: str | None, split: str) -> list[Row]:
-    try:
-        return load_dataset(source, name, split=split).to_list()
-    except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
+def _fitting(
+    train: list[Row], heldout: list[Row], limit: int | None, tokenizer: PreTrainedTokenizerBase
+) -> PromptData:
+    """Drop the prompts with more than `limit` tokens."""
+    lengths = _prompt_lengths([*train, *heldout], tokenizer)
+    longest = max(lengths) if limit is None else limit
+    fits = [length <= longest for length in lengths]
+    kept = [row for row, fit in zip(train, fits, strict=False) if fit]
+    asked = [row for row, fit in zip(heldout, fits[len(train) :], strict=True) if fit]
+    if not kept:
         raise ValueError(
-            f"{source!r} is neither {EMBEDDED}, nor a file ({', '.join(SUFFIXES)}), nor can it be "
-            f"loaded from the hub: {first}"
-        ) from error
+            f"no training prompt has at most max_prompt_tokens={longest} tokens; the shortest has "
+            f"{min(lengths[: len(train)])}"
+        )
+    num_dropped = fits.count(False)
+    if num_dropped:
+        logger.info("%d prompts of more than %d tokens dropped", num_dropped, longest)
+    return PromptData(
+        train=Dataset.from_list(kept),
+        heldout=Dataset.from_list(asked) if asked else None,
+        num_dropped=num_dropped,
+        longest_prompt_tokens=max(n for n, fit in zip(lengths, fits, strict=True) if fit),
+    )
 
 
 def _formatted(row: Row, config: DataConfig, source: str, number: int) -> Row:
@@ -192,6 +170,11 @@ def _formatted(row: Row, config: DataConfig, source: str, number: int) -> Row:
                 "set data.prompt_column and data.answer_column"
             )
     prompt = row[config.prompt_column]
+    if not prompt or not isinstance(prompt, (str, list)):
+        raise ValueError(
+            f"{source}, row {number}: {config.prompt_column}={prompt!r}, expected text or a list of "
+            "messages; remove the row or name another data.prompt_column"
+        )
     return row | {
         "prompt": _prompt(prompt, config),
         "prompt_id": _prompt_id(row, prompt, config, source),
@@ -223,7 +206,9 @@ def _split_off(rows: list[Row], config: DataConfig) -> tuple[list[Row], list[Row
     """Training and held-out rows: which ones is decided by a hash of seed and id, not by position."""
     if config.heldout_size >= len(rows):
         raise ValueError(f"heldout_size={config.heldout_size} leaves nothing of {len(rows)} rows")
-    order = sorted(rows, key=lambda row: hashlib.sha256(f"{config.seed}/{row['prompt_id']}".encode()).digest())
+    order = sorted(
+        rows, key=lambda row: hashlib.sha256(f"{config.seed}/{row['prompt_id']}".encode()).digest()
+    )
     chosen = {row["prompt_id"] for row in order[: config.heldout_size]}
     return (
         [row for row in rows if row["prompt_id"] not in chosen],

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from rich.progress import Progress
+from transformers import PreTrainedModel
 
 from inference.engine import Engine
 from rollout.config import PromptTask
@@ -23,7 +24,7 @@ from trainers.model import load_model, load_tokenizer
 from trainers.monitoring.terminal import Terminal
 from trainers.recipe import RecipeError, read_recipe
 from trainers.reward_function import judge_with
-from trainers.rollout_phase import prompt_tasks
+from trainers.rollout_phase import prompt_tasks, text_of, tokenize
 from trainers.training_run import RECIPE_FILE
 
 PROMPTS_PER_BATCH = 32
@@ -47,7 +48,9 @@ def main(given: argparse.Namespace) -> None:
         Terminal(is_main=True).line(json.dumps(result.as_dict(), indent=2))
         return
     title = f"{given.checkpoint}: {result.num_prompts} held-out prompts, 95 % intervals"
-    Terminal(is_main=True).block(title, [*result.lines(), f"mean length {result.mean_length_tokens:.1f} tokens"])
+    Terminal(is_main=True).block(
+        title, [*result.lines(), f"mean length {result.mean_length_tokens:.1f} tokens"]
+    )
 
 
 def _recipe(given: argparse.Namespace) -> build.TrainRecipe:
@@ -92,25 +95,20 @@ def _evaluate(recipe: build.TrainRecipe, terminal: Terminal) -> Evaluation:
     tokenizer = load_tokenizer(recipe.model)
     rows = build.build_data(recipe, tokenizer).heldout
     if rows is None or recipe.evaluation.num_prompts == 0:
-        raise RecipeError("there are no held-out prompts; name a file with --data, --num_prompts > 0")
+        raise RecipeError(
+            "there are no held-out prompts; name a file with --data, --num_prompts > 0"
+        )
     chosen = [rows[i] for i in range(min(len(rows), recipe.evaluation.num_prompts))]
 
-    def tokenize(prompts: list[object]) -> list[list[int]]:
-        if isinstance(prompts[0], str):
-            return tokenizer(text=prompts)["input_ids"]
-        return tokenizer.apply_chat_template(
-            conversation=prompts, add_generation_prompt=True, tokenize=True, return_dict=True
-        )["input_ids"]
-
     def decode(token_ids: Sequence[int]) -> str:
-        return tokenizer.decode(token_ids, skip_special_tokens=True)
+        return text_of(tokenizer, token_ids)
 
     model = load_model(recipe.model)
     if torch.accelerator.is_available():
-        model = model.to(torch.accelerator.current_accelerator())
+        torch.nn.Module.to(model, torch.accelerator.current_accelerator())
     engine = Engine(model, recipe.inference)
     judge = judge_with(build.build_rewards(recipe)[0], decode)
-    eos = _eos_ids(model.generation_config.eos_token_id, tokenizer.eos_token_id)
+    eos = _eos_ids(model, tokenizer.eos_token_id)
 
     def answer(tasks: Sequence[PromptTask]) -> list[PromptOutcome]:
         return evaluate_prompts(
@@ -125,7 +123,8 @@ def _evaluate(recipe: build.TrainRecipe, terminal: Terminal) -> Evaluation:
         )
 
     with engine.session():
-        return summarise(_in_batches(prompt_tasks(chosen, tokenize), answer, terminal))
+        tasks = prompt_tasks(chosen, lambda prompts: tokenize(tokenizer, prompts))
+        return summarise(_in_batches(tasks, answer, terminal))
 
 
 def _in_batches(
@@ -142,7 +141,9 @@ def _in_batches(
     return outcomes
 
 
-def _eos_ids(declared: int | list[int] | None, tokenizer_eos: int) -> list[int]:
+def _eos_ids(model: PreTrainedModel, tokenizer_eos: int) -> list[int]:
     """Every id that ends a response: the model's and the tokenizer's, as in training."""
+    generation = model.generation_config
+    declared = None if generation is None else generation.eos_token_id
     ids = [declared] if isinstance(declared, int) else list(declared or [])
     return ids if tokenizer_eos in ids else [tokenizer_eos, *ids]

@@ -20,6 +20,7 @@ from typing import NoReturn
 
 from trainers import siblings
 from trainers.launch_checks import check_environment, settle_device
+from trainers.quiet import quiet_libraries
 from trainers.recipe import RawRecipe, RecipeError, read_recipe
 from trainers.recipe_decoding import nearest
 
@@ -85,6 +86,7 @@ def _prepare(path: str | Path | None, arguments: list[str]) -> tuple[RawRecipe, 
 
 
 def _run(raw: RawRecipe, options: LaunchOptions) -> None:
+    quiet_libraries()
     from trainers import build  # imports torch and trl: only when the recipe has been read
 
     build.run(raw, options)

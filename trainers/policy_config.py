@@ -74,15 +74,21 @@ class PolicyConfig(GRPOConfig):
     )
     advantage: str = field(
         default="sas",
-        metadata={"help": "group: z-score in the prompt group; sas: DCPO eq. 5-7 with a per-prompt store"},
+        metadata={
+            "help": "group: z-score in the prompt group; sas: DCPO eq. 5-7 with a per-prompt store"
+        },
     )
     aggregation: str = field(
         default="otm",
-        metadata={"help": "otm: DCPO eq. 8 per prompt; token_mean; sequence_mean; constant (Dr. GRPO)"},
+        metadata={
+            "help": "otm: DCPO eq. 8 per prompt; token_mean; sequence_mean; constant (Dr. GRPO)"
+        },
     )
     ratio_cap: float | None = field(
         default=10.0,
-        metadata={"help": "r_max: cap of dac's upper bound and dual clip for A < 0; null = no dual clip"},
+        metadata={
+            "help": "r_max: cap of dac's upper bound and dual clip for A < 0; null = no dual clip"
+        },
     )
 
     def __post_init__(self) -> None:
@@ -91,7 +97,9 @@ class PolicyConfig(GRPOConfig):
         _one_of("trainer.advantage", self.advantage, ADVANTAGES)
         _one_of("trainer.aggregation", self.aggregation, AGGREGATIONS)
         if self.ratio_cap is not None and self.ratio_cap <= 1.0:
-            raise ValueError(f"trainer.ratio_cap={self.ratio_cap} must be above 1 (the paper uses 10)")
+            raise ValueError(
+                f"trainer.ratio_cap={self.ratio_cap} must be above 1 (the paper uses 10)"
+            )
         if self.clip == "dac" and self.ratio_cap is None:
             raise ValueError("trainer.clip=dac needs trainer.ratio_cap (the paper uses 10)")
         if self.advantage == "sas" and self.scale_rewards not in ("group", True):
@@ -118,7 +126,9 @@ def check_trainer_keys(section: dict[str, Any]) -> None:  # values of any YAML t
         if key in MOVED_FIELDS:
             raise ValueError(f"trainer.{key} could not take effect: {MOVED_FIELDS[key]}")
         if key.startswith("vllm_"):
-            raise ValueError(f"trainer.{key} could not take effect: only the built-in engine is used")
+            raise ValueError(
+                f"trainer.{key} could not take effect: only the built-in engine is used"
+            )
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -76,5 +76,7 @@ def kl_k3(logprobs_BT: Tensor, ref_logprobs_BT: Tensor) -> Tensor:
 
     Source: Schulman's k3 as used by GRPO (arXiv 2402.03300, eq. 4).
     """
-    difference_BT = (ref_logprobs_BT - logprobs_BT).clamp(-losses.MAX_LOG_RATIO, losses.MAX_LOG_RATIO)
+    difference_BT = (ref_logprobs_BT - logprobs_BT).clamp(
+        -losses.MAX_LOG_RATIO, losses.MAX_LOG_RATIO
+    )
     return difference_BT.exp() - difference_BT - 1.0

@@ -17,10 +17,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.utils import gather_object, send_to_device
@@ -41,7 +41,14 @@ from trainers.clip_metrics import clip_counts, clip_metrics, merge_clip_counts, 
 from trainers.policy_config import PolicyConfig
 from trainers.prompt_store import PromptStore
 from trainers.reward_function import RewardFunction
-from trainers.rollout_phase import columns, leaf_rows, prompt_groups, prompt_tasks
+from trainers.rollout_phase import (
+    columns,
+    leaf_rows,
+    prompt_groups,
+    prompt_tasks,
+    text_of,
+    tokenize,
+)
 from trainers.sampler import EpochRepeatSampler
 
 logger = logging.getLogger(__name__)
@@ -108,20 +115,28 @@ class PolicyTrainer(GRPOTrainer):
             processing_class=processing_class,
             callbacks=callbacks,
             peft_config=peft_config,
-            rollout_func=_rollout_func,
+            rollout_func=cast(
+                "Any", _rollout_func
+            ),  # TRL types the trainer argument by its own class
         )
 
     # ---- data order ------------------------------------------------------------------------
 
     def _get_train_sampler(self, dataset: Any = None) -> Sampler[int]:  # Trainer's signature
+        rows = cast("int", self.args.generation_batch_size)
         return EpochRepeatSampler(
-            self.train_dataset if dataset is None else dataset,
-            group_size=self.num_generations,
-            batch_size=self.args.generation_batch_size // self.num_generations,
-            repeats=self.num_iterations * self.args.steps_per_generation,
-            shuffle=self.shuffle_dataset,
+            cast("Sized", self.train_dataset if dataset is None else dataset),
+            group_size=self.rollout_config.width,
+            batch_size=rows // self.rollout_config.width,
+            repeats=self._block_length,
+            shuffle=bool(self.shuffle_dataset),
             seed=self.args.seed,
         )
+
+    @property
+    def _block_length(self) -> int:
+        """Micro-batches that one rollout batch serves."""
+        return cast("int", self.args.steps_per_generation) * self.num_iterations
 
     # ---- rollouts --------------------------------------------------------------------------
 
@@ -133,7 +148,7 @@ class PolicyTrainer(GRPOTrainer):
                 self.model_wrapped,
                 self.accelerator,
                 gather_deepspeed3_params=True,
-                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+                gradient_checkpointing_kwargs=cast("Any", self.args.gradient_checkpointing_kwargs),
             ) as policy,
             torch.no_grad(),
             self._dist.summon_full_params(self.model_wrapped, recurse=False),
@@ -147,15 +162,15 @@ class PolicyTrainer(GRPOTrainer):
 
     def tokenize_prompts(self, prompts: list[Any]) -> list[list[int]]:  # texts or message lists
         """Token ids of prompts, through the chat template where they are conversations."""
-        return self._tokenize_prompts(prompts)[0]
+        return tokenize(self._tokenizer, prompts)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of token ids without special tokens, as the rewards see it."""
-        return self.processing_class.decode(token_ids, skip_special_tokens=True)
+        return text_of(self._tokenizer, token_ids)
 
     def rollout_columns(self, prompts: list[Any]) -> dict[str, list[Any]]:  # TRL's rollout contract
         """Grow a tree for every prompt group of this rank; one row per leaf, groups in order."""
-        groups = prompt_groups(self._rows, self.num_generations)
+        groups = prompt_groups(self._rows, self.rollout_config.width)
         assert len(self._rows) == len(prompts), f"{len(self._rows)} rows, {len(prompts)} prompts"
         tasks = prompt_tasks(groups, self.tokenize_prompts)
         started = time.perf_counter()
@@ -289,8 +304,8 @@ class PolicyTrainer(GRPOTrainer):
         return policy_loss.StepSize(
             num_tokens=tokens * micro_batches / self.args.steps_per_generation,
             num_sequences=rows,
-            num_prompts=rows / self.num_generations,
-            max_length=self.max_completion_length,
+            num_prompts=rows / self.rollout_config.width,
+            max_length=self.rollout_config.response_limit,
         )
 
     def _track(self, **values: torch.Tensor) -> None:
@@ -325,7 +340,7 @@ class PolicyTrainer(GRPOTrainer):
         return str(self._staging) if self._staging is not None else super()._get_output_dir(trial)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:  # Trainer's signature
-        run_dir = Path(self.args.output_dir)
+        run_dir = Path(str(self.args.output_dir))
         self._staging = run_dir / checkpointing.STAGING
         staged = self._staging / f"checkpoint-{self.state.global_step}"
         try:
@@ -346,8 +361,7 @@ class PolicyTrainer(GRPOTrainer):
         self.accelerator.wait_for_everyone()
 
     def _block(self) -> checkpointing.BlockState:
-        block = self.args.steps_per_generation * self.num_iterations
-        inside = self._step % block != 0
+        inside = self._step % self._block_length != 0
         return checkpointing.BlockState(
             micro_step=self._step, buffered=self._buffered_inputs if inside else None
         )
@@ -369,7 +383,8 @@ class PolicyTrainer(GRPOTrainer):
         self._step = block.micro_step
         if block.buffered is not None:
             device = self.accelerator.device
-            self._buffered_inputs = [send_to_device(rows, device) for rows in block.buffered]
+            buffered = [send_to_device(rows, device) for rows in block.buffered]
+            self._buffered_inputs = cast("Any", buffered)  # TRL types it by its first value, None
 
 
 def _loss_mask(inputs: Mapping[str, Any]) -> torch.Tensor:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rewards.base import Reward, Sample, Score, Verdict
-from rewards.combine import FailureMonitor, means, metric_sums
 from rewards.batch import score_batch
+from rewards.combine import FailureMonitor, means, metric_sums
 from rollout.config import PromptTask
 from rollout.tree import FinishReason, Trajectory
 from trainers.evaluate import Judged

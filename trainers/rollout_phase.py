@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from rollout.growth import PromptTask
 from rollout.tree import RolloutTree, Trajectory
 
@@ -60,6 +62,27 @@ def prompt_tasks(
         PromptTask(prompt_id=row["prompt_id"], token_ids=tuple(ids), example=row)
         for row, ids in zip(groups, token_ids, strict=True)
     ]
+
+
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[Any],  # all texts, or all message lists
+) -> list[list[int]]:
+    """Token ids of prompts: texts as they are, conversations through the chat template."""
+    if not prompts:
+        return []
+    if isinstance(prompts[0], str):
+        encoded = tokenizer(text=prompts)
+    else:
+        encoded = tokenizer.apply_chat_template(
+            prompts, add_generation_prompt=True, tokenize=True, return_dict=True
+        )
+    return list(encoded["input_ids"])
+
+
+def text_of(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> str:
+    """Text of token ids without special tokens: what stop rules and rewards see."""
+    return str(tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
 
 def leaf_rows(trees: Sequence[RolloutTree]) -> list[LeafRow]:

@@ -51,7 +51,9 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         """Check ranges."""
         if self.num_prompts < 0 or self.every_steps < 0:
-            raise ValueError("evaluation.num_prompts and evaluation.every_steps must not be negative")
+            raise ValueError(
+                "evaluation.num_prompts and evaluation.every_steps must not be negative"
+            )
         if self.k < 1:
             raise ValueError(f"evaluation.k={self.k} must be at least 1")
         if self.temperature <= 0:

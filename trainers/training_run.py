@@ -23,8 +23,8 @@ from trainers.launch import LaunchOptions
 from trainers.launch_checks import check_world_size
 from trainers.monitoring.curve import draw_learning_curve
 from trainers.monitoring.graceful_stop import GracefulStop
-from trainers.monitoring.metrics_file import MetricsFile
 from trainers.monitoring.heldout_evaluation import HeldOutEvaluation
+from trainers.monitoring.metrics_file import MetricsFile
 from trainers.monitoring.rollout_samples import FOLDER, RolloutSamples
 from trainers.monitoring.terminal import ProgressReport, Terminal
 from trainers.monitoring.trackers import prepare_trackers
@@ -61,10 +61,12 @@ class TrainingRun:
             self._describe(data, plan)
             return
         checkpoint = self._resume_point()
-        prepare_trackers(self.recipe.logging, self.run_dir)
+        tracker = prepare_trackers(self.recipe.logging, self.run_dir)
         args = build.build_policy_config(self.recipe, self.run_dir)
         check_world_size(args.world_size, os.environ)
         self._announce(data, plan, args)
+        if tracker is not None:
+            self.terminal.line(tracker)
         trainer = PolicyTrainer(
             model=build.load_model(self.recipe.model),
             args=args,
@@ -104,7 +106,9 @@ class TrainingRun:
         except ValueError as error:
             raise RecipeError(str(error)) from error
         if checkpoint is None:
-            self.terminal.line(f"--resume: {self.run_dir} has no complete checkpoint, starting anew")
+            self.terminal.line(
+                f"--resume: {self.run_dir} has no complete checkpoint, starting anew"
+            )
         return checkpoint
 
     def _describe(self, data: PromptData, plan: BatchPlan) -> None:

@@ -9,6 +9,7 @@ Decoding is plain. The event loop tokenises and formats; the engine runs in a th
 from __future__ import annotations
 
 import hmac
+import logging
 import os
 import signal
 import socket
@@ -123,6 +124,10 @@ def serve(options: ServeOptions) -> None:
         config = uvicorn.Config(
             create_app(service), timeout_graceful_shutdown=options.shutdown_s, ws="none"
         )
+        host, port = bound.getsockname()[:2]
+        # Made by Config, so that it has a handler; uvicorn is silent about sockets it is given.
+        log = logging.getLogger("uvicorn.error")
+        log.info("Serving %s on http://%s:%d/v1 (Ctrl-C to stop)", service.model_name, host, port)
         with _quiet_signals(), service.scheduler.running():
             uvicorn.Server(config).run(sockets=[bound])
 

@@ -96,7 +96,9 @@ def test_sigterm_saves_at_once_and_says_how_to_resume(tmp_path: Path) -> None:
     assert stopped.returncode == 0, output[-3000:]
     step = max(row["step"] for row in read_metrics(run_dir / "metrics.jsonl"))
     assert (run_dir / f"checkpoint-{int(step)}").is_dir()
-    assert f"ramify train recipes/dcpo.yaml --output_dir {run_dir} --resume" in output.replace("\n", "")
+    assert f"ramify train recipes/dcpo.yaml --output_dir {run_dir} --resume" in output.replace(
+        "\n", ""
+    )
     assert not (run_dir / "final").exists()
 
 

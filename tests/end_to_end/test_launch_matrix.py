@@ -82,7 +82,13 @@ def check_run(run_dir: Path) -> None:
     assert max(row.get("policy/engine_mismatch_max", 0.0) for row in rows) < 1e-4
     assert all(
         (run_dir / name).exists()
-        for name in ("recipe.yaml", "learning_curve.png", "evaluation.json", "checkpoint-4", "rollouts")
+        for name in (
+            "recipe.yaml",
+            "learning_curve.png",
+            "evaluation.json",
+            "checkpoint-4",
+            "rollouts",
+        )
     )
     assert yaml.safe_load((run_dir / "recipe.yaml").read_text())["trainer"]["max_steps"] == 4
     AutoModelForCausalLM.from_pretrained(run_dir / "final")

@@ -6,6 +6,7 @@ rollout block (3, 7), at its end (6) and at the end of an epoch (4, 8).
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ KEYS = ("loss", "grad_norm", "reward", "completions/mean_length", "reward/mean_v
 
 
 def parameters(trainer: PolicyTrainer) -> torch.Tensor:
+    assert trainer.model is not None
     return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
 
 
@@ -40,7 +42,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> PolicyTrainer:
 def test_resumed_run_equals_the_uninterrupted_one(
     straight: PolicyTrainer, tmp_path: Path, step: int
 ) -> None:
-    checkpoint = Path(straight.args.output_dir) / f"checkpoint-{step}"
+    checkpoint = Path(str(straight.args.output_dir)) / f"checkpoint-{step}"
     resumed = start(tmp_path, save_steps=100)
     resumed.train(resume_from_checkpoint=str(checkpoint))
     for key in KEYS:
@@ -59,10 +61,8 @@ def test_rewards_differ_between_epochs_so_that_the_test_above_can_fail(
 def test_a_checkpoint_without_its_store_is_not_resumed(
     straight: PolicyTrainer, tmp_path: Path
 ) -> None:
-    import shutil
-
     checkpoint = tmp_path / "checkpoint-4"
-    shutil.copytree(Path(straight.args.output_dir) / "checkpoint-4", checkpoint)
+    shutil.copytree(Path(str(straight.args.output_dir)) / "checkpoint-4", checkpoint)
     (checkpoint / "prompt_store.json").unlink()
     with pytest.raises(ValueError, match="cannot read prompt store"):
         start(tmp_path / "out").train(resume_from_checkpoint=str(checkpoint))

@@ -261,7 +261,8 @@ def test_no_worker_outlives_a_parent_that_is_killed(tmp_path: Path, state: str) 
     script = tmp_path / "parent.py"
     script.write_text(_PARENT, encoding="utf-8")
     command = [sys.executable, str(script), str(ROOT), "1.0", state]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
         assert parent.stdout is not None
         worker = int(parent.stdout.readline())
         if state == "hang":

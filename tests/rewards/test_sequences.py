@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rewards.sequences import (
@@ -53,6 +53,7 @@ def test_what_counts_as_a_list(text: str, expected: bool) -> None:
     assert is_list(text) is expected
 
 
+@example(edges=[(0, 0), (0, 1), (1, 0)], size=2)
 @given(
     edges=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=12),
     size=st.integers(1, 4),

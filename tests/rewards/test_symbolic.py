@@ -51,11 +51,17 @@ def test_equal_expressions(gold: str, pred: str) -> None:
         ("x^2+y^2=4", "4"),
         ("x+y<3", "x+y>3"),
         ("0.0000012x", "0.0000014x"),
+        (r"0.0000012\pi", r"0.0000014\pi"),
         ("3x+4y+14=0", "3x-y+13=0"),
     ],
 )
 def test_different_expressions(gold: str, pred: str) -> None:
     assert not is_same(gold, pred)
+
+
+def test_equal_expressions_must_have_the_same_symbols() -> None:
+    assert SympyAlgebra().equal("x+y", "y+x")
+    assert not SympyAlgebra().equal("x", "x+y-y")
 
 
 @pytest.mark.parametrize(

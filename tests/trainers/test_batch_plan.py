@@ -110,9 +110,6 @@ def test_one_update_may_span_two_rollout_batches() -> None:
         (plan(4, 1, 1, 2, 1, 4, num_prompts=1), ["num_prompts=1", "fewer than the 2 prompts"]),
         (plan(4, 1, 1, 2, 1, 1), ["rollout.width=1", "use at least 2"]),
         (plan(4, 1, 0, 2, 1, 4), ["trainer.gradient_accumulation_steps=0 must be at least 1"]),
-        (replace(plan(4, 1, 1, 4, 1, 4), save_steps=6), ["save_steps=6", "multiple of 4", "use 8"]),
-        (replace(plan(4, 1, 1, 4, 1, 4), save_steps=0), ["save_steps=0", "use 4"]),
-        (replace(plan(4, 1, 2, 3, 1, 4), save_steps=4), ["save_steps=4", "multiple of 3", "use 6"]),
     ],
 )
 def test_a_plan_that_would_fail_later_is_refused_with_numbers_and_a_fix(
@@ -140,9 +137,6 @@ def test_the_advised_steps_per_generation_is_accepted() -> None:
     "good",
     [
         plan(4, 1, 1, 2, 1, 4, num_prompts=2),
-        replace(plan(4, 1, 1, 4, 1, 4), save_steps=8),
-        replace(plan(4, 1, 2, 3, 1, 4), save_steps=3),
-        replace(plan(4, 1, 2, 1, 1, 4), save_steps=1),
     ],
 )
 def test_a_good_plan_passes(good: BatchPlan) -> None:
@@ -188,27 +182,11 @@ def test_a_plan_is_made_from_the_trainer_section() -> None:
         "per_device_train_batch_size": 4,
         "gradient_accumulation_steps": 2,
         "max_steps": 10,
-        "save_steps": 5.0,
     }
     made = BatchPlan.from_trainer(trainer, num_processes=2, num_generations=4, num_prompts=9)
-    expected = replace(
-        plan(4, 2, 2, 2, 1, 4, num_prompts=9), max_steps=10, save_steps=5, num_train_epochs=3.0
-    )
+    expected = replace(plan(4, 2, 2, 2, 1, 4, num_prompts=9), max_steps=10, num_train_epochs=3.0)
     assert made == expected
     assert made.prompts_per_process == 2
-
-
-def test_checkpoints_that_are_not_made_by_steps_put_no_condition_on_save_steps() -> None:
-    trainer = {"save_strategy": "no", "save_steps": 7}
-    made = BatchPlan.from_trainer(trainer, num_processes=1, num_generations=4, num_prompts=9)
-    assert made.save_steps is None
-
-
-def test_save_steps_as_a_fraction_of_the_run_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"save_steps=0\.1 is a fraction"):
-        BatchPlan.from_trainer(
-            {"save_steps": 0.1}, num_processes=1, num_generations=4, num_prompts=9
-        )
 
 
 def test_the_defaults_are_those_of_trl() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -75,7 +76,9 @@ def test_an_unknown_format_version_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_rollout_block_survives_the_round_trip(tmp_path: Path) -> None:
-    rows = [{"ids": torch.tensor([[1, 2]]), "names": ["a"], "total": torch.tensor(3)}]
+    rows: list[dict[str, Any]] = [
+        {"ids": torch.tensor([[1, 2]]), "names": ["a"], "total": torch.tensor(3)}
+    ]
     save_block(tmp_path, 1, BlockState(micro_step=6, buffered=rows))
     block = load_block(tmp_path, 1)
     assert block.micro_step == 6

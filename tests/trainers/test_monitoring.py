@@ -53,7 +53,11 @@ def test_a_fresh_run_starts_an_empty_file(tmp_path: Path) -> None:
 
 def test_the_learning_curve_is_a_picture_and_absent_without_rewards(tmp_path: Path) -> None:
     assert draw_learning_curve(tmp_path, "x") is None
-    rows = [{"step": 1, "reward": 0.1}, {"step": 2, "reward": 0.3}, {"step": 2, "eval/avg_at_1": 1.0}]
+    rows = [
+        {"step": 1, "reward": 0.1},
+        {"step": 2, "reward": 0.3},
+        {"step": 2, "eval/avg_at_1": 1.0},
+    ]
     (tmp_path / "metrics.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     picture = draw_learning_curve(tmp_path, "x")
     assert picture is not None
@@ -94,13 +98,17 @@ def test_without_a_terminal_about_twenty_lines_are_printed() -> None:
     text = io.StringIO()
     report = ProgressReport(Terminal(is_main=True, console=Console(file=text)))
     report.on_train_begin(ARGS, state(0, 240), TrainerControl())
-    logs: dict[str, Any] = {"reward": 0.5, "completions/mean_length": 30.2, "rollout/tokens_per_s": 9}
+    logs: dict[str, Any] = {
+        "reward": 0.5,
+        "completions/mean_length": 30.2,
+        "rollout/tokens_per_s": 9,
+    }
     report.on_log(ARGS, state(1, 240), TrainerControl(), logs=logs)
     for step in range(1, 241):
         report.on_step_end(ARGS, state(step, 240), TrainerControl())
     lines = text.getvalue().splitlines()
     assert len(lines) == 20
-    assert lines[0].startswith("step 12/240  reward +0.500  length 30  9 tokens/s  left 0:")
+    assert lines[0].startswith("step 1/240  reward +0.500  length 30  9 tokens/s  left 0:")
 
 
 def test_other_processes_are_silent() -> None:

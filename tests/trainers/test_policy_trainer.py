@@ -79,8 +79,9 @@ def test_trl_with_tensor_bounds_gives_the_same_loss(
     trainer = prepared(tmp_path)
     logprob, inputs = rows_of(q, p, advantage)
     root_low = max(1 - 4 * 0.16 / q, 0.0) ** 0.5
-    trainer.epsilon_low = torch.tensor([[0.5 - 0.5 * root_low]])
-    trainer.epsilon_high = torch.tensor([[min(0.5 + 0.5 * (1 + 0.8 / q) ** 0.5, 10.0) - 1.0]])
+    bounds: Any = trainer  # TRL types the attributes as numbers; tensors broadcast
+    bounds.epsilon_low = torch.tensor([[0.5 - 0.5 * root_low]])
+    bounds.epsilon_high = torch.tensor([[min(0.5 + 0.5 * (1 + 0.8 / q) ** 0.5, 10.0) - 1.0]])
     trainer.args.delta = 10.0
     trainer.loss_type = "grpo"
     with mock.patch.object(
@@ -117,7 +118,7 @@ def test_aggregations_do_not_depend_on_micro_batching(
     lengths, advantages = (500, 1500, 800, 200), (1.0, 0.5, -1.0, 1.0)
     mask = torch.arange(1500)[None, :] < torch.tensor(lengths)[:, None]
     size = 4 // micro_batches
-    total = 0.0
+    total = torch.zeros(())
     for start in range(0, 4, size):
         rows = slice(start, start + size)
         logprobs = torch.full((size, 1500), -1.0)
@@ -135,8 +136,8 @@ def test_aggregations_do_not_depend_on_micro_batching(
             "_get_per_token_logps_and_entropies",
             return_value=(logprobs, torch.zeros(size, 1500), None),
         ):
-            total += trainer._compute_loss(trainer.model, inputs).item()
-    assert total == pytest.approx(-expected, abs=2e-6)
+            total += trainer._compute_loss(trainer.model, inputs)
+    assert total.item() == pytest.approx(-expected, abs=2e-6)
 
 
 def test_nan_in_padding_does_not_reach_the_loss(tmp_path: Path) -> None:
@@ -192,8 +193,6 @@ def test_first_update_of_a_rollout_is_not_clipped_and_later_ones_move(tmp_path: 
     ratios = logged(trainer, "policy/ratio_max")
     assert ratios[0] == pytest.approx(1.0, abs=1e-5)
     assert ratios[1] > 1.01
-
-
 
 
 def test_group_advantages_are_those_of_trl(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from trl.trainer.utils import RepeatSampler
 from trainers.sampler import EpochRepeatSampler
 
 
-def make(num: int = 7, *, seed: int = 3, repeats: int = 2, shuffle: bool = True) -> EpochRepeatSampler:
+def make(
+    num: int = 7, *, seed: int = 3, repeats: int = 2, shuffle: bool = True
+) -> EpochRepeatSampler:
     return EpochRepeatSampler(
         range(num), group_size=2, batch_size=3, repeats=repeats, shuffle=shuffle, seed=seed
     )

@@ -10,7 +10,7 @@ import torch
 from transformers import Trainer
 from trl import GRPOTrainer
 
-from tests.tiny_policy import tiny_trainer
+from tests.tiny_policy import sums_dataset, tiny_trainer
 
 SIGNATURES = {
     "_get_train_sampler": ["self", "dataset"],
@@ -45,7 +45,8 @@ def test_log_prob_method_takes_what_the_loss_passes_and_returns_three_values(
 
 def test_keys_of_a_scored_rollout_batch(tmp_path: Path) -> None:
     trainer = tiny_trainer(tmp_path)
-    rows = [dict(trainer.train_dataset[i]) for i in (0, 1) for _ in range(4)]
+    rows = [dict(sums_dataset()[i]) for i in (0, 1) for _ in range(4)]
+    assert trainer.model is not None
     trainer.model.train()
     output = trainer._generate_and_score_completions(rows)
     assert next(iter(output)) == "prompt_ids"  # TRL's shuffle reads the batch size off the first

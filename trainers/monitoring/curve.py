@@ -22,7 +22,9 @@ def draw_learning_curve(run_dir: Path, title: str) -> Path | None:
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     left.plot(*zip(*rewards, strict=True), color="#9db8d9", linewidth=1, label="rollout batch")
-    left.plot(*zip(*_running_mean(rewards), strict=True), color="#1f4e8c", label="mean of 5 batches")
+    left.plot(
+        *zip(*_running_mean(rewards), strict=True), color="#1f4e8c", label="mean of 5 batches"
+    )
     left.set(xlabel="optimizer step", ylabel="training reward", title="reward")
     left.legend()
     for key in sorted({k for row in rows for k in row if k.startswith("eval/") and "_at_" in k}):

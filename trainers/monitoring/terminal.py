@@ -42,6 +42,7 @@ class ProgressReport(TrainerCallback):
         self._started = 0.0
         self._first_step = 0
         self._text = ""
+        self._next_line = 0
 
     def on_train_begin(
         self,
@@ -75,11 +76,21 @@ class ProgressReport(TrainerCallback):
         logs: dict[str, Any] | None = None,  # metric values
         **kwargs: Any,  # Trainer passes model, optimizer and more
     ) -> None:
-        """Remember the newest figures that a rollout produced."""
+        """Remember the newest figures of a rollout; without a bar print them from time to time."""
         if logs and logs.get("reward") is not None:
             self._text = (
                 f"reward {logs['reward']:+.3f}  length {logs['completions/mean_length']:.0f}  "
                 f"{logs.get('rollout/tokens_per_s', 0.0):.0f} tokens/s"
+            )
+        if (
+            self._progress is None
+            and logs
+            and "loss" in logs
+            and state.global_step >= self._next_line
+        ):
+            self._next_line = state.global_step + max(1, state.max_steps // LINES_PER_RUN)
+            self.terminal.line(
+                f"step {state.global_step}/{state.max_steps}  {self._text}  left {self._left(state)}"
             )
 
     def on_step_end(
@@ -89,13 +100,9 @@ class ProgressReport(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,  # Trainer passes model, optimizer and more
     ) -> None:
-        """Move the bar, or print a line when there is none."""
+        """Move the bar."""
         if self._progress is not None:
             self._progress.update(self._task, completed=state.global_step, text=self._text)
-        elif state.global_step % max(1, state.max_steps // LINES_PER_RUN) == 0:
-            self.terminal.line(
-                f"step {state.global_step}/{state.max_steps}  {self._text}  left {self._left(state)}"
-            )
 
     def on_train_end(
         self,

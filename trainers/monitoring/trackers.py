@@ -11,17 +11,23 @@ from trainers.settings import LoggingConfig
 WANDB_HOST = "api.wandb.ai"
 
 
-def prepare_trackers(config: LoggingConfig, run_dir: Path) -> None:
-    """Set the environment of wandb before it is imported; variables set by the user win."""
+def prepare_trackers(config: LoggingConfig, run_dir: Path) -> str | None:
+    """Set the environment of wandb before it is imported; variables set by the user win.
+
+    Returns:
+        A line about wandb for the user, None when it is not used.
+    """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     if "wandb" not in config.report_to:
-        return
+        return None
     os.environ.setdefault("WANDB_PROJECT", config.project)
     os.environ.setdefault("WANDB_DIR", str(run_dir))
     run_dir.mkdir(parents=True, exist_ok=True)
     if not has_wandb_account():
         os.environ.setdefault("WANDB_MODE", "offline")
+    if os.environ.get("WANDB_MODE") == "offline":
+        return f"wandb: offline, upload later with: wandb sync {run_dir}/wandb/latest-run"
+    return f"wandb: {os.environ.get('WANDB_MODE', 'online')}, project {os.environ['WANDB_PROJECT']}"
 
 
 def has_wandb_account() -> bool:

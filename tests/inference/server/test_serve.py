@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,25 +23,30 @@ from tests.inference.server.conftest import wait_until
 PROGRAM = """
 import sys
 from inference.server.app import ServeOptions, serve
-serve(ServeOptions(checkpoint=sys.argv[1], port=int(sys.argv[2]), shutdown_s=int(sys.argv[3])))
+serve(ServeOptions(checkpoint=sys.argv[1], port=0, shutdown_s=int(sys.argv[2])))
 """
 
 
 @contextmanager
 def process(checkpoint: Path, shutdown_s: int) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A started server and its address; killed at the end if it still runs."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    arguments = [str(checkpoint), str(port), str(shutdown_s)]
+    command = [sys.executable, "-c", PROGRAM, str(checkpoint), str(shutdown_s)]
     environment = {**os.environ, "RAMIFY_API_KEY": "secret"}
-    server = subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments], env=environment)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_until(lambda: server.poll() is not None or is_healthy(url), timeout_s=60)
-        yield server, url
-    finally:
-        server.kill()
-        server.wait()
+    with tempfile.NamedTemporaryFile("r") as log:
+        with open(log.name, "w") as sink:
+            server = subprocess.Popen(command, env=environment, stderr=sink)
+        try:
+            wait_until(lambda: is_healthy(address(log.name)), timeout_s=60)
+            yield server, address(log.name)
+        finally:
+            server.kill()
+            server.wait()
+
+
+def address(log: str) -> str:
+    """Where the server says that it is."""
+    match = re.search(r"Serving tiny-llama on (http://127.0.0.1:\d+)/v1", Path(log).read_text())
+    return match.group(1) if match else "http://127.0.0.1:1"
 
 
 def is_healthy(url: str) -> bool:
