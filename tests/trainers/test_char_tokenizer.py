@@ -55,8 +55,6 @@ def test_the_chat_template_writes_one_user_message_as_the_plain_prompt(
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1+2="}]
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     assert text == "1+2="
-    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
-    assert ids == tokenizer("1+2=")["input_ids"]
 
 
 def test_left_padding_is_the_default(tokenizer: PreTrainedTokenizerFast) -> None:
