@@ -117,7 +117,7 @@ def _respond(
 ) -> list[str]:
     """Responses to prompts of equal length."""
     ids_BT = torch.tensor(tokenizer(prompts)["input_ids"])
-    output_BT = model.generate(
+    output_BT = model.generate(  # type: ignore[misc]  # transformers types self as a protocol
         ids_BT, attention_mask=torch.ones_like(ids_BT), generation_config=law
     )
     return tokenizer.batch_decode(output_BT[:, ids_BT.shape[1] :], skip_special_tokens=True)

@@ -20,7 +20,9 @@ def tokenizer(request: pytest.FixtureRequest, tmp_path: Path) -> PreTrainedToken
     if request.param == "built":
         return built
     built.save_pretrained(tmp_path)
-    return AutoTokenizer.from_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert isinstance(loaded, PreTrainedTokenizerFast)
+    return loaded
 
 
 @pytest.mark.parametrize("text", TEXTS)
