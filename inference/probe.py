@@ -19,8 +19,9 @@ from inference.supported import UnsupportedModelError
 _NUM_ROWS = 2
 _PREFILL = 20
 _DECODE = 3
-_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}
+_TOLERANCE = 1e-3
 _LOW_PRECISION_TOLERANCE = 5e-2
+_FULL_PRECISION = (torch.float32, torch.float64)
 
 
 def probe(runner: ModelRunner, backend: AttentionBackend) -> None:
@@ -29,8 +30,8 @@ def probe(runner: ModelRunner, backend: AttentionBackend) -> None:
     Neither random state nor the module is changed. Must not run inside `rollout_mode`.
 
     Raises:
-        UnsupportedModelError: Logits differ by more than 1e-3 (5e-2 in half precision) of the largest
-            logit, or a layer did not call our attention function.
+        UnsupportedModelError: Logits differ by more than 1e-3 (5e-2 in half precision, also by
+            autocast) of the largest logit, or a layer did not call our attention function.
     """
     rng = np.random.default_rng(0)
     length = min(_PREFILL + _DECODE, runner.max_positions or _PREFILL + _DECODE)
@@ -79,7 +80,10 @@ def _engine_logits(
 
 
 def _compare(model_type: str, actual: torch.Tensor, expected: torch.Tensor) -> None:
-    tolerance = _TOLERANCE.get(expected.dtype, _LOW_PRECISION_TOLERANCE)
+    is_exact = expected.dtype in _FULL_PRECISION and not torch.is_autocast_enabled(
+        expected.device.type
+    )
+    tolerance = _TOLERANCE if is_exact else _LOW_PRECISION_TOLERANCE
     largest = float(expected.float().abs().max())
     difference = float((actual.float() - expected.float()).abs().max())
     if not difference <= tolerance * largest:

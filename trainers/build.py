@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from transformers import AutoConfig, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from inference.engine import EngineConfig
 from rewards.base import Reward
@@ -23,7 +23,7 @@ from trainers.data import DataConfig, PromptData, load_prompts
 from trainers.launch import LaunchOptions
 from trainers.launch_checks import world_size
 from trainers.memory_estimate import MemoryEstimate, estimate_memory
-from trainers.model import DTYPES, ModelConfig, check_model, load_model, load_tokenizer
+from trainers.model import DTYPES, ModelConfig, check_length, check_model, load_model, load_tokenizer
 from trainers.policy_config import PolicyConfig, check_trainer_keys
 from trainers.recipe import RawRecipe, RecipeError, decode_section, decode_trainer_section
 from trainers.recipe_decoding import decode
@@ -169,11 +169,10 @@ def build_data(recipe: TrainRecipe, tokenizer: PreTrainedTokenizerBase) -> Promp
         raise RecipeError(f"{recipe.raw.path}: data: {error}") from error
 
 
-def build_memory_estimate(recipe: TrainRecipe, plan: BatchPlan) -> MemoryEstimate:
+def build_memory_estimate(
+    recipe: TrainRecipe, plan: BatchPlan, config: PretrainedConfig
+) -> MemoryEstimate:
     """The estimate that --dry_run prints."""
-    config = AutoConfig.from_pretrained(
-        recipe.model.path, trust_remote_code=recipe.model.trust_remote_code
-    )
     tree = recipe.rollout.width * recipe.rollout.response_limit
     return estimate_memory(
         config,
@@ -196,14 +195,30 @@ def _check_law(rollout: RolloutConfig) -> None:
         )
 
 
-def check_run(recipe: TrainRecipe) -> None:
-    """Checks that read files but no weights: the model's configuration.
+def check_run(recipe: TrainRecipe) -> PretrainedConfig:
+    """Read the model's configuration, no weights.
 
     Raises:
         RecipeError: the model is missing or not supported.
     """
     try:
-        check_model(recipe.model)
+        return check_model(recipe.model)
+    except ValueError as error:
+        raise RecipeError(f"{recipe.raw.path}: {error}") from error
+
+
+def check_lengths(recipe: TrainRecipe, config: PretrainedConfig, data: PromptData) -> None:
+    """Compare the longest prompt plus response with the model's positions.
+
+    Raises:
+        RecipeError: they do not fit.
+    """
+    try:
+        check_length(
+            config,
+            prompt_tokens=data.longest_prompt_tokens,
+            response_tokens=recipe.rollout.response_limit,
+        )
     except ValueError as error:
         raise RecipeError(f"{recipe.raw.path}: {error}") from error
 
@@ -229,6 +244,7 @@ __all__ = [
     "build_policy_config",
     "build_rewards",
     "check",
+    "check_lengths",
     "check_run",
     "decode_recipe",
     "load_model",

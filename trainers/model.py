@@ -12,6 +12,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -63,7 +64,7 @@ class ModelConfig:
     """LoRA adapters; null = full fine-tuning."""
 
 
-def check_model(config: ModelConfig) -> None:
+def check_model(config: ModelConfig) -> PretrainedConfig:
     """Read only the model's configuration and refuse what the engine cannot run.
 
     Raises:
@@ -83,6 +84,22 @@ def check_model(config: ModelConfig) -> None:
         first_line = str(error).strip().splitlines()[0]
         raise ValueError(f"model.path={config.path} cannot be read: {first_line}") from error
     check_supported(model_config)
+    return model_config
+
+
+def check_length(model_config: PretrainedConfig, *, prompt_tokens: int, response_tokens: int) -> None:
+    """Refuse responses that would run past the model's positions.
+
+    Raises:
+        ValueError: names the three numbers.
+    """
+    limit = getattr(model_config.get_text_config(), "max_position_embeddings", None)
+    if limit is not None and prompt_tokens + response_tokens > limit:
+        raise ValueError(
+            f"the longest prompt ({prompt_tokens} tokens) and rollout's response limit "
+            f"({response_tokens}) exceed the model's {limit} positions; lower rollout.max_segments, "
+            "rollout.segment_length or data.max_prompt_tokens"
+        )
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:

@@ -21,6 +21,7 @@ from trainers.data import PromptData
 from trainers.evaluate import Evaluation, PromptOutcome, evaluate_prompts, summarise
 from trainers.launch import LaunchOptions
 from trainers.launch_checks import check_world_size
+from trainers.memory_estimate import MemoryEstimate
 from trainers.monitoring.curve import draw_learning_curve
 from trainers.monitoring.graceful_stop import GracefulStop
 from trainers.monitoring.heldout_evaluation import HeldOutEvaluation
@@ -31,6 +32,7 @@ from trainers.monitoring.trackers import prepare_trackers
 from trainers.policy_config import PolicyConfig
 from trainers.policy_trainer import PolicyTrainer
 from trainers.recipe import RecipeError, write_recipe
+from trainers.recipe_format import render
 from trainers.reward_function import RewardFunction, judge_with
 from trainers.rollout_phase import prompt_tasks
 
@@ -52,13 +54,15 @@ class TrainingRun:
 
     def execute(self) -> None:
         """Run it; with --dry_run only show what would happen."""
-        build.check_run(self.recipe)
+        model_config = build.check_run(self.recipe)
         rewards = [RewardFunction(reward) for reward in build.build_rewards(self.recipe)]
         tokenizer = build.load_tokenizer(self.recipe.model)
         data = build.build_data(self.recipe, tokenizer)
+        build.check_lengths(self.recipe, model_config, data)
         plan = build.build_plan(self.recipe, len(data.train))
         if self.options.dry_run:
-            self._describe(data, plan)
+            memory = build.build_memory_estimate(self.recipe, plan, model_config)
+            self._describe(data, plan, memory)
             return
         checkpoint = self._resume_point()
         tracker = prepare_trackers(self.recipe.logging, self.run_dir)
@@ -111,13 +115,10 @@ class TrainingRun:
             )
         return checkpoint
 
-    def _describe(self, data: PromptData, plan: BatchPlan) -> None:
-        from trainers.recipe_format import render
-
+    def _describe(self, data: PromptData, plan: BatchPlan, memory: MemoryEstimate) -> None:
         self.terminal.line(render(self.resolved(), self.recipe.raw.about))
         self.terminal.block("batch arithmetic", plan.describe().splitlines())
         self.terminal.block("data", data.describe().splitlines())
-        memory = build.build_memory_estimate(self.recipe, plan)
         self.terminal.block("memory estimate", memory.lines())
 
     def _announce(self, data: PromptData, plan: BatchPlan, args: PolicyConfig) -> None:
