@@ -23,7 +23,14 @@ from trainers.data import DataConfig, PromptData, load_prompts
 from trainers.launch import LaunchOptions
 from trainers.launch_checks import world_size
 from trainers.memory_estimate import MemoryEstimate, estimate_memory
-from trainers.model import DTYPES, ModelConfig, check_length, check_model, load_model, load_tokenizer
+from trainers.model import (
+    DTYPES,
+    ModelConfig,
+    check_length,
+    check_model,
+    load_model,
+    load_tokenizer,
+)
 from trainers.policy_config import PolicyConfig, check_trainer_keys
 from trainers.recipe import RawRecipe, RecipeError, decode_section, decode_trainer_section
 from trainers.recipe_decoding import decode

@@ -87,7 +87,9 @@ def check_model(config: ModelConfig) -> PretrainedConfig:
     return model_config
 
 
-def check_length(model_config: PretrainedConfig, *, prompt_tokens: int, response_tokens: int) -> None:
+def check_length(
+    model_config: PretrainedConfig, *, prompt_tokens: int, response_tokens: int
+) -> None:
     """Refuse responses that would run past the model's positions.
 
     Raises:

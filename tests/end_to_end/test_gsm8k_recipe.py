@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
+from rollout.dump import read_jsonl
 from trainers.monitoring.metrics_file import read_metrics
 from trainers.tasks.char_tokenizer import char_tokenizer
 
@@ -88,6 +89,7 @@ def test_the_recipe_for_word_problems_trains(tmp_path: Path) -> None:
     assert max(row.get("policy/engine_mismatch_max", 0.0) for row in rows) < 0.1
     # a random policy writes no box: malformed, the lowest of the three levels
     assert {row["reward"] for row in rows if "reward" in row} == {-1.0}
-    sample = next((tmp_path / "run" / "rollouts").glob("*.txt")).read_text()
-    assert "<|system|>Please reason step by step" in sample
+    with next((tmp_path / "run" / "rollouts").glob("*.jsonl")).open() as file:
+        prompt = next(read_jsonl(file)).segments[0].token_ids
+    assert char_tokenizer().decode(prompt).startswith("<|system|>Please reason step by step")
     AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "final")

@@ -17,9 +17,7 @@ from trainers.tasks.char_tokenizer import char_tokenizer
 RECIPE = Path(__file__).parents[2] / "recipes" / "dcpo.yaml"
 
 
-def refusal(
-    capsys: pytest.CaptureFixture[str], *overrides: str, more: Sequence[str] = ()
-) -> str:
+def refusal(capsys: pytest.CaptureFixture[str], *overrides: str, more: Sequence[str] = ()) -> str:
     """The one line that `ramify train` prints; loading weights would fail the test."""
     arguments = [part for override in overrides for part in ("--set", override)]
     with (
@@ -48,7 +46,10 @@ def write_rows(path: Path, rows: Sequence[dict[str, str]]) -> Path:
         ("rolout.width=8", ["rolout: unknown section", "did you mean rollout?"]),
         ("rewards.0.type=math_anwser", ["rewards.0.type", "math_answer"]),
         ("rewards.0.settings.value_wrongg=1.0", ["rewards.0.settings.value_wrongg", "value_wrong"]),
-        ("trainer.temperature=0.7", ["trainer.temperature could not take effect", "rollout.temperature"]),
+        (
+            "trainer.temperature=0.7",
+            ["trainer.temperature could not take effect", "rollout.temperature"],
+        ),
         ("trainer.use_vllm=true", ["trainer.use_vllm could not take effect"]),
         ("trainer.scale_rewards=none", ["scale_rewards", "no effect with trainer.advantage=sas"]),
         ("rollout.top_p=0.9", ["top_p=0.9", "sample from it"]),

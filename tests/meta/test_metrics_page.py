@@ -13,7 +13,13 @@ from trainers.evaluate import PromptOutcome, summarise
 from trainers.monitoring.metrics_file import documented_name
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
-LOOP_KEYS = {"total_flos", "train_runtime", "train_samples_per_second", "train_steps_per_second", "train_loss"}
+LOOP_KEYS = {
+    "total_flos",
+    "train_runtime",
+    "train_samples_per_second",
+    "train_steps_per_second",
+    "train_loss",
+}
 
 
 def documented() -> list[re.Pattern[str]]:
@@ -31,9 +37,7 @@ def undocumented(keys: set[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("settings", [{}, {"advantage": "group", "clip": "fixed"}])
-def test_every_training_metric_is_documented(
-    tmp_path: Path, settings: dict[str, str]
-) -> None:
+def test_every_training_metric_is_documented(tmp_path: Path, settings: dict[str, str]) -> None:
     trainer = tiny_trainer(
         tmp_path, max_steps=2, lora=LoraConfig(target_modules="all-linear"), beta=0.01, **settings
     )
