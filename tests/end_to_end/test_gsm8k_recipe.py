@@ -91,5 +91,5 @@ def test_the_recipe_for_word_problems_trains(tmp_path: Path) -> None:
     assert {row["reward"] for row in rows if "reward" in row} == {-1.0}
     with next((tmp_path / "run" / "rollouts").glob("*.jsonl")).open() as file:
         prompt = next(read_jsonl(file)).segments[0].token_ids
-    assert char_tokenizer().decode(prompt).startswith("<|system|>Please reason step by step")
+    assert char_tokenizer().decode(list(prompt)).startswith("<|system|>Please reason step by step")
     AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "final")

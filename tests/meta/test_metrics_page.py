@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from peft import LoraConfig
@@ -37,7 +38,9 @@ def undocumented(keys: set[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("settings", [{}, {"advantage": "group", "clip": "fixed"}])
-def test_every_training_metric_is_documented(tmp_path: Path, settings: dict[str, str]) -> None:
+def test_every_training_metric_is_documented(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:  # fields of PolicyConfig
     trainer = tiny_trainer(
         tmp_path, max_steps=2, lora=LoraConfig(target_modules="all-linear"), beta=0.01, **settings
     )
