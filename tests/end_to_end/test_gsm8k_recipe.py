@@ -6,30 +6,45 @@ how long. The chat template, the reward levels, the clip rule, the schedule are 
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import torch
-from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from tokenizers import ByteLevelBPETokenizer
+from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 from rollout.dump import read_jsonl
 from trainers.monitoring.metrics_file import read_metrics
-from trainers.tasks.char_tokenizer import char_tokenizer
 
 ROOT = Path(__file__).parents[2]
 ROWS = ROOT / "tests" / "data" / "gsm8k"
 TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}\n{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
+
+
+def qwen2_tokenizer() -> Qwen2Tokenizer:
+    """Qwen2's own tokenizer class with a small byte-level vocabulary trained on the test rows."""
+    rows = [json.loads(line) for line in (ROWS / "train.jsonl").read_text().split("\n") if line]
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator([row["question"] for row in rows], vocab_size=400, show_progress=False)
+    model = json.loads(bpe._tokenizer.to_str())["model"]
+    tokenizer = Qwen2Tokenizer(
+        vocab=model["vocab"],
+        merges=cast("Any", [tuple(merge) for merge in model["merges"]]),  # pairs, as it wants them
+    )
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
 
 
 def save_policy(folder: Path) -> Path:
     """A random Qwen2 with a chat template, as a checkpoint folder."""
-    tokenizer = char_tokenizer()
-    tokenizer.chat_template = TEMPLATE
+    tokenizer = qwen2_tokenizer()
     torch.manual_seed(0)
     config = Qwen2Config(
         vocab_size=len(tokenizer),
@@ -91,5 +106,7 @@ def test_the_recipe_for_word_problems_trains(tmp_path: Path) -> None:
     assert {row["reward"] for row in rows if "reward" in row} == {-1.0}
     with next((tmp_path / "run" / "rollouts").glob("*.jsonl")).open() as file:
         prompt = next(read_jsonl(file)).segments[0].token_ids
-    assert char_tokenizer().decode(list(prompt)).startswith("<|system|>Please reason step by step")
+    text = str(qwen2_tokenizer().decode(list(prompt)))
+    assert text.startswith("<|system|>Please reason step by step, and put your final answer")
+    assert text.endswith("<|assistant|>\n")
     AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "final")
