@@ -340,6 +340,7 @@ class PolicyTrainer(GRPOTrainer):
         return str(self._staging) if self._staging is not None else super()._get_output_dir(trial)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:  # Trainer's signature
+        self._check_stores_agree()
         run_dir = Path(str(self.args.output_dir))
         self._staging = run_dir / checkpointing.STAGING
         staged = self._staging / f"checkpoint-{self.state.global_step}"
@@ -360,6 +361,15 @@ class PolicyTrainer(GRPOTrainer):
             )
         self.accelerator.wait_for_everyone()
 
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:  # Trainer's signature
+        """Nothing: TRL would describe a GRPO run; the training run writes its own card."""
+
+    def _check_stores_agree(self) -> None:
+        """Every rank keeps its own store; a difference means that rewards were not the same."""
+        checksums = gather_object([self.prompt_store.checksum()])
+        if len(set(checksums)) > 1:
+            raise RuntimeError(f"the prompt stores of the processes differ: checksums {checksums}")
+
     def _block(self) -> checkpointing.BlockState:
         inside = self._step % self._block_length != 0
         return checkpointing.BlockState(
@@ -372,15 +382,15 @@ class PolicyTrainer(GRPOTrainer):
             return
         folder = Path(checkpoint)
         self.prompt_store = PromptStore.load(folder / STORE_FILE)
+        self._step = checkpointing.load_block(folder, 0).micro_step
         if checkpointing.read_marker(folder)["num_processes"] != self.accelerator.num_processes:
             logger.warning(
-                "%s was saved by another number of processes; a rollout block in progress is "
-                "sampled again",
+                "%s was saved by another number of processes: a rollout batch in progress is "
+                "sampled again, and the order of prompts is another one from here on",
                 folder,
             )
             return
         block = checkpointing.load_block(folder, self.accelerator.process_index)
-        self._step = block.micro_step
         if block.buffered is not None:
             device = self.accelerator.device
             buffered = [send_to_device(rows, device) for rows in block.buffered]

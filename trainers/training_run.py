@@ -26,6 +26,7 @@ from trainers.monitoring.curve import draw_learning_curve
 from trainers.monitoring.graceful_stop import GracefulStop
 from trainers.monitoring.heldout_evaluation import HeldOutEvaluation
 from trainers.monitoring.metrics_file import MetricsFile
+from trainers.monitoring.model_card import write_model_card
 from trainers.monitoring.rollout_samples import FOLDER, RolloutSamples
 from trainers.monitoring.terminal import ProgressReport, Terminal
 from trainers.monitoring.trackers import prepare_trackers
@@ -51,6 +52,7 @@ class TrainingRun:
         self.options = options
         self.run_dir = Path(recipe.logging.output_dir).expanduser()
         self.terminal = Terminal(is_main=os.environ.get("RANK", "0") == "0")
+        self._evaluations: dict[str, Evaluation] = {}
 
     def execute(self) -> None:
         """Run it; with --dry_run only show what would happen."""
@@ -169,6 +171,7 @@ class TrainingRun:
             return
         self._evaluate("after", evaluation)
         trainer.save_model(str(self.run_dir / FINAL))
+        self._write_card(trainer)
         self._finish(trainer)
 
     def _callbacks(
@@ -198,6 +201,7 @@ class TrainingRun:
         if not evaluation.is_on:
             return
         result = evaluation.log()
+        self._evaluations[moment] = result
         title = f"held-out {moment} training ({result.num_prompts} prompts, 95 % interval)"
         self.terminal.block(title, result.lines())
         if evaluation.trainer.accelerator.is_main_process:
@@ -211,6 +215,19 @@ class TrainingRun:
         self.terminal.line(
             f"stopped and saved {self.run_dir}/checkpoint-{trainer.state.global_step}; go on with: "
             f"ramify train {self.recipe.raw.path} --output_dir {self.run_dir} --resume"
+        )
+
+    def _write_card(self, trainer: PolicyTrainer) -> None:
+        if not trainer.accelerator.is_main_process:
+            return
+        names = ("clip", "advantage", "aggregation", "epsilon", "epsilon_high", "learning_rate")
+        write_model_card(
+            self.run_dir / FINAL,
+            about=self.recipe.raw.about,
+            base_model=self.recipe.model.path,
+            algorithm={name: getattr(trainer.args, name) for name in names},
+            steps=trainer.state.global_step,
+            evaluations=self._evaluations,
         )
 
     def _finish(self, trainer: PolicyTrainer) -> None:

@@ -13,10 +13,12 @@ from accelerate import Accelerator
 from rich.console import Console
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
+from trainers.evaluate import PromptOutcome, summarise
 from trainers.monitoring.curve import draw_learning_curve
 from trainers.monitoring.graceful_stop import GracefulStop
 from trainers.monitoring.heldout_evaluation import HeldOutEvaluation
 from trainers.monitoring.metrics_file import MetricsFile, read_metrics
+from trainers.monitoring.model_card import write_model_card
 from trainers.monitoring.terminal import ProgressReport, Terminal
 from trainers.monitoring.trackers import has_wandb_account, prepare_trackers
 from trainers.settings import LoggingConfig
@@ -98,14 +100,10 @@ def test_without_a_terminal_about_twenty_lines_are_printed() -> None:
     text = io.StringIO()
     report = ProgressReport(Terminal(is_main=True, console=Console(file=text)))
     report.on_train_begin(ARGS, state(0, 240), TrainerControl())
-    logs: dict[str, Any] = {
-        "reward": 0.5,
-        "completions/mean_length": 30.2,
-        "rollout/tokens_per_s": 9,
-    }
-    report.on_log(ARGS, state(1, 240), TrainerControl(), logs=logs)
+    figures = {"reward": 0.5, "completions/mean_length": 30.2, "rollout/tokens_per_s": 9.0}
     for step in range(1, 241):
-        report.on_step_end(ARGS, state(step, 240), TrainerControl())
+        logs: dict[str, Any] = {"loss": 0.1, **(figures if step % 4 == 1 else {})}
+        report.on_log(ARGS, state(step, 240), TrainerControl(), logs=logs)
     lines = text.getvalue().splitlines()
     assert len(lines) == 20
     assert lines[0].startswith("step 1/240  reward +0.500  length 30  9 tokens/s  left 0:")
@@ -157,3 +155,21 @@ def test_an_account_in_the_netrc_file_counts(
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
     assert has_wandb_account()
+
+
+def test_the_model_card_says_how_it_was_made_and_what_it_scored(tmp_path: Path) -> None:
+    result = summarise(
+        [PromptOutcome(greedy_correct=True, correct=(True,), answers=("1",), num_tokens=3)]
+    )
+    card = write_model_card(
+        tmp_path,
+        about="a run",
+        base_model="some/model",
+        algorithm={"clip": "dac"},
+        steps=7,
+        evaluations={"after": result},
+    ).read_text()
+    assert card.startswith("# a run\n")
+    assert "7 optimizer steps, starting from `some/model`" in card
+    assert "| clip | dac |" in card
+    assert "Avg@1 (greedy)  1.000" in card
