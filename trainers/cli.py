@@ -1,4 +1,4 @@
-"""The command `ramify`: train, lint, doctor, eval, serve. Heavy libraries load only when needed."""
+"""The command `ramify`: train, lint, doctor, eval, serve, score. Heavy libraries load only when needed."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ commands:
   doctor                  show versions and devices, say what is missing
   eval CHECKPOINT         Avg@k, pass@k and maj@k on held-out prompts
   serve CHECKPOINT        OpenAI-compatible HTTP server
+  score PREDICTIONS       judge a file of predictions with a reward
 
 ramify COMMAND --help shows the arguments of a command."""
 
@@ -155,6 +156,31 @@ def _serve_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _score(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="ramify score", description="Judge a file of predictions with a reward."
+    )
+    parser.add_argument("predictions", nargs="?", help="JSON lines: id, completion, references")
+    parser.add_argument("--reward", required=True, help="math_answer, ..., or my_pkg.my_mod:Class")
+    parser.add_argument("--cases", help="case table instead of predictions: report agreement")
+    parser.add_argument("--out", help="JSON lines: id, score, correct, status, detail")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of the reward, for example value_malformed=-1.0",
+    )
+    given = parser.parse_args(arguments)
+    if (given.predictions is None) == (given.cases is None):
+        raise ValueError("name either a file of predictions or --cases with a case table")
+    _guard()
+    from trainers import score_file
+
+    return score_file.main(given)
+
+
 def _guard() -> None:
     """Run the packages guard; its message is for the user."""
     try:
@@ -174,4 +200,5 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "doctor": _doctor,
     "eval": _eval,
     "serve": _serve,
+    "score": _score,
 }

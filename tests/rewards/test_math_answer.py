@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from rewards.base import Sample, Score, Verdict
 from rewards.batch import score_batch
-from rewards.math_answer import MathAnswer, MathAnswerConfig
+from rewards.math_answer import MathAnswer, MathAnswerConfig, read_case
 from rewards.pool import PoolConfig, WorkerPool
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,18 +49,11 @@ def is_right(answer: str, gold: object, **columns: object) -> bool:
     return score.verdict is Verdict.CORRECT
 
 
-def case_sample(case: dict[str, Any]) -> Sample:  # a row of the table
-    flags = case.get("flags", {})
-    columns = {"answer": case["gold"], "kind": case.get("kind"), **flags}
-    completion = case["pred"] if case["raw"] else rf"The answer is $\boxed{{{case['pred']}}}$."
-    return Sample(completion=completion, reference=columns)
-
-
 @pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
 def test_case_table(case: dict[str, Any], pool: WorkerPool) -> None:
-    config = MathAnswerConfig(reasoning_end=case.get("flags", {}).get("reasoning_end"))
-    (score,) = score_batch(MathAnswer(config), [case_sample(case)], pool)
-    assert score.value == case["expected"], (score, case["note"])
+    read = read_case(case, Path())
+    (score,) = score_batch(read.reward, [read.sample], pool)
+    assert score.value == read.expected, (score, case["note"])
 
 
 def test_the_case_table_is_complete() -> None:
@@ -73,7 +66,7 @@ ATTACKS = [case for case in CASES if case["cat"] == "dos"]
 @pytest.mark.parametrize("case", ATTACKS, ids=[case["id"] for case in ATTACKS])
 def test_resource_attacks_are_refused_without_algebra_and_at_once(case: dict[str, Any]) -> None:
     start = time.perf_counter()
-    score = MathAnswer().quick_score(case_sample(case))
+    score = MathAnswer().quick_score(read_case(case, Path()).sample)
     assert time.perf_counter() - start < 0.2
     assert score is not None and score.value == 0.0
 
@@ -358,7 +351,7 @@ def test_empty_huge_and_broken_completions_are_judged_quickly(completion: str) -
 
 
 def test_permuting_a_batch_permutes_the_scores(pool: WorkerPool) -> None:
-    samples = [case_sample(case) for case in CASES[77:104]]
+    samples = [read_case(case, Path()).sample for case in CASES[77:104]]
     forward = score_batch(MathAnswer(), samples, pool)
     backward = score_batch(MathAnswer(), samples[::-1], pool)
     assert [s.verdict for s in forward] == [s.verdict for s in backward[::-1]]
