@@ -130,6 +130,9 @@ def _eval_parser() -> argparse.ArgumentParser:
 def _serve(arguments: list[str]) -> int:
     given = vars(_serve_parser().parse_args(arguments))
     _guard()
+    from trainers.quiet import quiet_libraries
+
+    quiet_libraries()
     from inference.server.app import ServeOptions, serve
 
     serve(ServeOptions(**given))
