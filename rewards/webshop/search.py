@@ -84,13 +84,11 @@ def stem(word: str) -> str:
     Example:
         `batteries` becomes `battery`, `shoes` `shoe`; `glass` and `gas` stay.
     """
-    if len(word) <= 3 or not word.endswith("s"):
+    if len(word) <= 3 or not word.endswith("s") or word.endswith(("us", "ss")):
         return word
-    if word.endswith("ies"):
-        return word if word.endswith(("eies", "aies")) else word[:-3] + "y"
-    if word.endswith("es"):
-        return word if word.endswith(("aes", "ees", "oes")) else word[:-1]
-    return word if word.endswith(("us", "ss")) else word[:-1]
+    if word.endswith("ies") and not word.endswith(("eies", "aies")):
+        return word[:-3] + "y"
+    return word[:-1]
 
 
 def _threshold(scores: np.ndarray) -> float:
