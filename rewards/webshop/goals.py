@@ -147,8 +147,6 @@ def shuffled(goals: Iterable[Goal]) -> tuple[Goal, ...]:
 
 def goal_to_row(goal: Goal) -> dict[str, Any]:  # JSON object
     """The goal as a JSON object, for data-set rows; option pairs become a mapping."""
-    pairs = [option for option in goal.options if not isinstance(option, str)]
-    options = dict(pairs) if pairs else list(goal.options)
     return {
         "id": goal.id,
         "instruction": goal.instruction,
@@ -156,7 +154,7 @@ def goal_to_row(goal: Goal) -> dict[str, Any]:  # JSON object
         "query": goal.query,
         "product_category": goal.product_category,
         "attributes": list(goal.attributes),
-        "goal_options": options,
+        "goal_options": _options_to_row(goal.options),
         "price_upper": goal.price_upper,
         "asin": goal.asin,
         "category": goal.category,
@@ -186,6 +184,12 @@ def goal_from_row(row: Mapping[str, Any]) -> Goal:  # JSON object
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a goal ({type(error).__name__}: {error})") from error
+
+
+def _options_to_row(options: tuple[GoalOption, ...]) -> dict[str, str] | list[GoalOption]:
+    pairs = [option for option in options if not isinstance(option, str)]
+    is_mapping = bool(pairs) and len(dict(pairs)) == len(options)
+    return dict(pairs) if is_mapping else list(options)
 
 
 def _goal_option(option: Any) -> GoalOption:  # decoded JSON

@@ -25,10 +25,11 @@ MAX_QUERY_TERMS = 1024
 _SCORE_DECIMALS = 4
 _CACHED_QUERIES = 4096
 _TERM = re.compile(r"[0-9]+(?:\.[0-9]+)+|[^\W_]+")
-_STOP_WORDS = frozenset(
+_FUNCTION_WORDS = (
     "a an and are as at be but by for if in into is it no not of on or such that the their then there "
-    "these they this to was will with".split()
+    "these they this to was will with"
 )
+_STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
 
 
 class SearchIndex:

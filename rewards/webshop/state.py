@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 
+from rewards.webshop.goals import Goal, goal_from_row, goal_to_row
+
 
 class PageKind(StrEnum):
     """The page that the shopper looks at."""
@@ -36,8 +38,8 @@ SUB_PAGES = (PageKind.DESCRIPTION, PageKind.FEATURES, PageKind.REVIEWS, PageKind
 class ShopState:
     """Everything that the next page depends on."""
 
-    goal_id: str
-    """The goal of the session."""
+    goal: Goal
+    """What the shopper wants."""
     page: PageKind = PageKind.SEARCH
     """Kind of the page."""
     keywords: str = ""
@@ -67,7 +69,8 @@ class ShopState:
 
 def state_to_json(state: ShopState) -> str:
     """The state as one JSON object, for checkpoints and servers."""
-    return json.dumps(dataclasses.asdict(state), sort_keys=True)
+    fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    return json.dumps(fields | {"goal": goal_to_row(state.goal)}, sort_keys=True)
 
 
 def state_from_json(text: str) -> ShopState:
@@ -78,9 +81,9 @@ def state_from_json(text: str) -> ShopState:
     """
     try:
         fields = json.loads(text)
-        pairs = tuple((str(name), str(value)) for name, value in fields.pop("options"))
+        goal, page = goal_from_row(fields.pop("goal")), PageKind(fields.pop("page"))
+        options = tuple((str(group), str(value)) for group, value in fields.pop("options"))
         visited = tuple(fields.pop("visited"))
-        page = PageKind(fields.pop("page"))
-        return ShopState(page=page, options=pairs, visited=visited, **fields)
+        return ShopState(goal=goal, page=page, options=options, visited=visited, **fields)
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise ValueError(f"not a shop state: {text[:80]!r} ({error})") from error
