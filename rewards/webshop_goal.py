@@ -113,7 +113,7 @@ class WebshopGoal:
     def _goal(self, row: Mapping[str, Any]) -> Goal:
         column = row.get(self.config.goal_column)
         if isinstance(column, str):
-            return self._shop().goal(column)
+            return self._shop().catalogue.goal(column)
         if isinstance(column, Mapping):
             return goal_from_row(column)
         raise ValueError(

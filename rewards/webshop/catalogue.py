@@ -46,7 +46,20 @@ class Catalogue:
         self.products = products
         self.goals = goals
         self.by_asin: Mapping[str, Product] = {product.asin: product for product in products}
-        self.by_goal_id: Mapping[str, Goal] = {goal.id: goal for goal in goals}
+        self._by_goal_id: Mapping[str, Goal] = {goal.id: goal for goal in goals}
+
+    def goal(self, goal_id: str) -> Goal:
+        """The goal of that name.
+
+        Raises:
+            ValueError: There is no such goal.
+        """
+        if goal_id not in self._by_goal_id:
+            raise ValueError(
+                f"goal {goal_id!r} is not among the {len(self.goals)} goals of this catalogue; the "
+                "row was made with another catalogue, kind of goals or seed"
+            )
+        return self._by_goal_id[goal_id]
 
     def split(self, name: Split) -> tuple[Goal, ...]:
         """Goals 0-499 (test), 500-1499 (validation), the rest (train), as RAGEN splits them."""

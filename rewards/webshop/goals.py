@@ -169,7 +169,7 @@ def goal_from_row(row: Mapping[str, Any]) -> Goal:  # JSON object
     """
     try:
         options = row["goal_options"]
-        pairs = options.items() if isinstance(options, Mapping) else options
+        pairs = _pairs(options) if isinstance(options, Mapping) else options
         return Goal(
             id=str(row.get("id", "")),
             instruction=str(row.get("instruction", "")),
@@ -184,6 +184,11 @@ def goal_from_row(row: Mapping[str, Any]) -> Goal:  # JSON object
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a goal ({type(error).__name__}: {error})") from error
+
+
+def _pairs(options: Mapping[str, Any]) -> list[tuple[str, Any]]:  # JSON object
+    """The entries of a mapping; tables that merge rows write None for keys of other rows."""
+    return [(name, value) for name, value in options.items() if value is not None]
 
 
 def _options_to_row(options: tuple[GoalOption, ...]) -> dict[str, str] | list[GoalOption]:

@@ -51,7 +51,8 @@ def _purchase(shop: Shop, state: ShopState, record: Mapping[str, Any]) -> ShopSt
     product = shop.catalogue.by_asin.get(str(record["asin"]))
     if product is None:
         raise ValueError(f"product {record['asin']!r} is not in this catalogue")
-    options = record.get("options") or {}
+    given = record.get("options") or {}
+    options = {name: value for name, value in given.items() if value is not None}
     groups = {name.lower(): values for name, values in product.options}
     unknown = [name for name, value in options.items() if value not in groups.get(name, ())]
     if unknown:

@@ -102,19 +102,6 @@ class Shop:
         """A new session, on the search page; the goal need not be one of the catalogue."""
         return ShopState(goal=goal)
 
-    def goal(self, goal_id: str) -> Goal:
-        """The goal of that name.
-
-        Raises:
-            ValueError: There is no such goal.
-        """
-        if goal_id not in self.catalogue.by_goal_id:
-            raise ValueError(
-                f"goal {goal_id!r} is not among the {len(self.catalogue.goals)} goals of this "
-                "catalogue; the rows were made with another catalogue, kind of goals or seed"
-            )
-        return self.catalogue.by_goal_id[goal_id]
-
     def page(self, state: ShopState) -> Page:
         """The page that the shopper sees, as elements."""
         goal = state.goal
