@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rewards.webshop.goal_reward import goal_reward
+from rewards.webshop.goal_reward import goal_reward, type_match
 from rewards.webshop.goals import goal_from_row
 from rewards.webshop.products import Product
 
@@ -64,7 +64,7 @@ def test_every_case_has_the_official_reward_and_terms(row: dict[str, Any]) -> No
 
 @pytest.mark.parametrize("row", REFUSED, ids=name)
 def test_a_goal_that_the_original_cannot_judge_is_refused(row: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="no attributes|price_upper"):
+    with pytest.raises(ValueError, match=r"no attributes|price_upper"):
         goal_from_row(row["goal"])
 
 
@@ -81,3 +81,25 @@ def test_the_strict_variant_compares_whole_words(case: str, strict: float) -> No
         is_strict=True,
     )
     assert found.value == strict
+
+
+@pytest.mark.parametrize(
+    ("path", "product_nouns", "goal_nouns", "factor", "title_score"),
+    [
+        ("Beauty \u203a Tools", "body", "body " * 5 + "lotion", 0.5, 1 / 6),  # one part, one of six
+        ("Beauty\u203aTools \u203a Lotions", "body", "body " * 5 + "lotion", 1.0, 1 / 6),
+        ("Beauty \u203a Beauty", "body", "a b c d e body", 0.5, 1 / 6),  # parts must be distinct
+        ("Tools", "body lotion", "a b c d e body lotion", 1.0, 2 / 7),
+        ("Tools", "body", "a b c d body", 0.5, 0.2),  # above 0.2 is needed, 0.2 is not enough
+        ("Tools", "body", "a b c d e f g h i body", 0.5, 0.1),  # below 0.1 is needed for 0.1
+    ],
+)
+def test_the_type_factor_at_its_limits(
+    path: str, product_nouns: str, goal_nouns: str, factor: float, title_score: float
+) -> None:
+    product = Product(asin="B1", name="x", title="x", product_category=path, query="brushes")
+    goal = goal_from_row(
+        ROWS[0]["goal"] | {"product_category": "Lotions \u203a Beauty", "query": "lotions"}
+    )
+    found = type_match(product, goal, product_nouns.split(), goal_nouns.split())
+    assert (found.factor, found.title_score) == (factor, title_score)

@@ -15,7 +15,10 @@ def test_a_product_is_read_by_the_official_rules() -> None:
     raw = raw_files()
     lotion = products_from_raw(raw.items, raw.attributes, seed=0)[0]
     assert lotion.asin == LOTION and lotion.name == lotion.title == "Acme Gentle Body Lotion"
-    assert lotion.options == (("scent", ("lavender", "vanilla | oat")), ("size", ("2 fl oz", '52"w')))
+    assert lotion.options == (
+        ("scent", ("lavender", "vanilla | oat")),
+        ("size", ("2 fl oz", '52"w')),
+    )
     assert lotion.bullets == ("Paraben free.", "For dry skin.")
     assert lotion.attributes == ("fragrance free", "body lotion")
     assert lotion.query == "body lotions"

@@ -43,7 +43,8 @@ def slow_bm25(products: tuple[Product, ...], text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "text", ["bar stool", "stools", "gluten free trail mix", "black black", "9 | 10", "x-small dress"]
+    "text",
+    ["bar stool", "stools", "gluten free trail mix", "black black", "9 | 10", "x-small dress"],
 )
 def test_search_ranks_as_a_plain_implementation_of_bm25(text: str) -> None:
     # Two documents whose rounded scores differ by float32 noise may swap; these queries have none.

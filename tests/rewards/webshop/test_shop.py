@@ -115,7 +115,10 @@ def test_hidden_operators_of_the_original_are_ordinary_words(operator: str) -> N
     plain = walk(SHOP, "search[body lotions]")
     hidden = walk(SHOP, f"search[{operator} body lotions]")
     assert SHOP.admissible(hidden) == SHOP.admissible(plain)
-    assert SHOP.admissible(walk(SHOP, f"search[{operator}]")).clickables == ("back to search", "next >")
+    assert SHOP.admissible(walk(SHOP, f"search[{operator}]")).clickables == (
+        "back to search",
+        "next >",
+    )
 
 
 def test_admissible_actions_are_exactly_those_that_are_valid() -> None:
@@ -125,10 +128,16 @@ def test_admissible_actions_are_exactly_those_that_are_valid() -> None:
         assert all(SHOP.step(state, f"click[{name}]").is_valid for name in names)
         assert SHOP.admissible(state).has_search_bar == (before == ())
     assert names == ("back to search", "< prev")
+    assert SHOP.admissible(walk(SHOP, *ITEM)).clickables == (
+        "back to search", "< prev", "description", "features", "reviews", "buy now",
+        "lavender", "vanilla | oat", "2 fl oz", '52"w',
+    )  # fmt: skip
 
 
 def test_of_two_groups_with_the_same_value_only_the_last_can_be_chosen() -> None:
-    twins = Product(asin="B1", name="a", title="a b", options=(("cap", ("red",)), ("lid", ("red",))))
+    twins = Product(
+        asin="B1", name="a", title="a b", options=(("cap", ("red",)), ("lid", ("red",)))
+    )
     shop = Shop(Catalogue((twins,), SHOP.catalogue.goals))
     assert walk(shop, "search[b]", "click[b1]", "click[red]").options == (("lid", "red"),)
 
@@ -156,7 +165,9 @@ def test_nothing_happens_after_the_end() -> None:
 
 
 def test_a_wrong_choice_costs_its_share_of_the_reward() -> None:
-    assert walk(SHOP, *ITEM, "click[vanilla | oat]", "click[buy now]").reward == pytest.approx(2 / 3)
+    assert walk(SHOP, *ITEM, "click[vanilla | oat]", "click[buy now]").reward == pytest.approx(
+        2 / 3
+    )
     assert walk(SHOP, "search[soap]", "click[b00soap003]", "click[buy now]").reward == 0.0
 
 
@@ -166,16 +177,22 @@ def test_random_actions_never_raise_and_steps_are_pure(actions: list[str]) -> No
     state = SHOP.start(SHOP.catalogue.goals[0])
     for action in actions:
         step = SHOP.step(state, action)
-        assert step == SHOP.step(state, action) == SHOP.step(state_from_json(state_to_json(state)), action)
+        assert (
+            step
+            == SHOP.step(state, action)
+            == SHOP.step(state_from_json(state_to_json(state)), action)
+        )
         assert step.is_done == step.state.is_done and 0.0 <= step.reward <= 1.0
         state = step.state
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(ANYTHING, max_size=8), st.lists(ANYTHING, max_size=6), st.lists(ANYTHING, max_size=6))
+@given(
+    st.lists(ANYTHING, max_size=8), st.lists(ANYTHING, max_size=6), st.lists(ANYTHING, max_size=6)
+)
 def test_branches_do_not_see_each_other(stem: list[str], left: list[str], right: list[str]) -> None:
     def run(state: ShopState, actions: list[str]) -> list[str]:
-        seen = []
+        seen: list[str] = []
         for action in actions:
             step = SHOP.step(state, action)
             state, seen = step.state, [*seen, step.observation]

@@ -31,7 +31,9 @@ def episode(*actions: str) -> str:
 def test_a_text_ends_where_its_actions_lead(write: object) -> None:
     assert callable(write)
     replay = replay_transcript(SHOP, START, write(*PURCHASE))
-    assert replay.state == walk(SHOP, *PURCHASE) and replay.num_actions == 4 and not replay.is_forged
+    assert (
+        replay.state == walk(SHOP, *PURCHASE) and replay.num_actions == 4 and not replay.is_forged
+    )
 
 
 def test_actions_outside_tags_and_after_an_open_tag_have_no_effect() -> None:
