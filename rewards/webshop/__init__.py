@@ -1,0 +1,1 @@
+"""A text-only WebShop: catalogue, search, pages, transitions and the purchase reward."""
