@@ -85,13 +85,25 @@ def perturbed(source: Dump, constants: Sequence[Constant], seed: str) -> sqlite3
     connection.execute("PRAGMA temp_store=2")
     connection.execute("BEGIN")
     for table in source.tables:
-        rows = _perturbed_rows(table, rng)
+        rows = perturbed_rows(table, rng)
         rows += _boundary_rows(table, constants, rng)
         _create(connection, table, rows)
     connection.execute("COMMIT")
     for view in source.views:
         _try_to_create(connection, view)
     return connection
+
+
+def perturbed_rows(table: Table, rng: random.Random) -> list[list[object]]:
+    """Rows of a copy: some left out, some repeated, some values moved within their column."""
+    kept = [list(row) for row in table.rows if rng.random() < KEEP_PROB]
+    if not kept and table.rows:
+        kept = [list(table.rows[rng.randrange(len(table.rows))])]
+    kept += [list(kept[rng.randrange(len(kept))]) for _ in range(int(REPEAT_FRAC * len(kept)))]
+    for column in range(len(table.columns)):
+        if rng.random() < COLUMN_FRAC:
+            _shuffle_some(kept, column, rng)
+    return kept
 
 
 def _table(connection: sqlite3.Connection, name: str) -> Table:
@@ -102,17 +114,6 @@ def _table(connection: sqlite3.Connection, name: str) -> Table:
     shown = ", ".join(_quoted(column) for column, _ in columns)
     rows = connection.execute(f"SELECT {shown} FROM {_quoted(name)} LIMIT {MAX_TABLE_ROWS}")
     return Table(name, columns, tuple(rows))
-
-
-def _perturbed_rows(table: Table, rng: random.Random) -> list[list[object]]:
-    kept = [list(row) for row in table.rows if rng.random() < KEEP_PROB]
-    if not kept and table.rows:
-        kept = [list(table.rows[rng.randrange(len(table.rows))])]
-    kept += [list(kept[rng.randrange(len(kept))]) for _ in range(int(REPEAT_FRAC * len(kept)))]
-    for column in range(len(table.columns)):
-        if rng.random() < COLUMN_FRAC:
-            _shuffle_some(kept, column, rng)
-    return kept
 
 
 def _shuffle_some(rows: list[list[object]], column: int, rng: random.Random) -> None:

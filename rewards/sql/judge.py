@@ -133,8 +133,11 @@ class Judge:
     def _gold(self, name: str, sql: str) -> _Gold:
         try:
             database = self.source.database(name)
+            num_copies = self.source.num_copies(name)
         except NoDatabase as error:
             raise BadGold(f"database:{error}") from error
+        if num_copies < self.rules.num_perturbed:  # not later: the verdict must not depend on it
+            raise BadGold(f"copies:{num_copies} of {self.rules.num_perturbed} perturbed ones exist")
         key = (database.fingerprint, sql)
         if key not in self._golds:
             self._golds[key] = _Gold(sql, self._instance(database, sql))

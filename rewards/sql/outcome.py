@@ -116,7 +116,7 @@ class Outcome:
     @property
     def tables(self) -> frozenset[str]:
         """Names of the tables that were read."""
-        return frozenset(table for table, _ in self.reads)
+        return frozenset(table for table, _ in self.reads if table)
 
     @property
     def is_ok(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sqlite3
@@ -40,6 +41,10 @@ class Source(Protocol):
 
     def copies(self, name: str, gold_sql: str) -> Iterator[Database]:
         """Perturbed copies, one after the other; the caller takes as many as it needs."""
+        ...
+
+    def num_copies(self, name: str) -> float:
+        """How many copies there are, infinite when they are made on demand."""
         ...
 
 
@@ -93,6 +98,10 @@ class SqliteFiles:
             connection = perturbed(source, constants, seed)
             yield SqliteDatabase(connection, f"{seed}:{gold_sql}", self._limits)
             number += 1
+
+    def num_copies(self, name: str) -> float:
+        """Infinite: copies are made on demand."""
+        return math.inf
 
     def _path(self, name: str) -> Path:
         checked_name(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache
 
 import sqlglot
@@ -9,6 +10,9 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 _CACHE_SIZE = 1024
+
+# It warns about each statement that it reads as a generic command; models write many of those.
+logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
 
 @lru_cache(maxsize=_CACHE_SIZE)
