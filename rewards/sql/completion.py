@@ -16,7 +16,7 @@ SqlExtraction = Literal["auto", "final_sql", "answer", "fenced", "bare"]
 SQL_EXTRACTIONS: tuple[str, ...] = get_args(SqlExtraction)
 
 _TAGS = ("final_sql", "answer")
-_STEP = re.compile(r"<intermediate_sql>.*?</intermediate_sql>(\s*<result>.*?</result>)?", re.DOTALL)
+_STEP_START, _STEP_END = "<intermediate_sql>", "</intermediate_sql>"
 _RESULT_MARK = re.compile(r"</?\s*result\b", re.IGNORECASE)
 _FENCE = "```"
 _LABELS = frozenset(("", "sql", "sqlite", "sqlite3", "postgres", "postgresql", "psql"))
@@ -63,14 +63,26 @@ def extract_sql(
     for tag in _TAGS:
         if mode == tag or (mode == "auto" and f"<{tag}>" in text):
             return _tagged(text, tag)
-    return _fenced(text) if "<intermediate_sql>" not in text else SqlAnswer(None, "no_sql")
+    return _fenced(text) if _STEP_START not in text else SqlAnswer(None, "no_sql")
 
 
 def _has_forged_result(text: str, has_results: bool) -> bool:
     """Any mark of a result block that no environment can have written there."""
     if has_results:
-        text = _STEP.sub("", text)
+        text = _without_results(text)
     return _RESULT_MARK.search(text) is not None
+
+
+def _without_results(text: str) -> str:
+    """The text without the result block that follows each intermediate query; linear in its length."""
+    kept, *steps = text.split(_STEP_START)
+    for step in steps:
+        query, end, rest = step.partition(_STEP_END)
+        result = rest.lstrip()
+        if end and result.startswith("<result>") and "</result>" in result:
+            rest = result.partition("</result>")[2]
+        kept += query + end + rest
+    return kept
 
 
 def _tagged(text: str, tag: str) -> SqlAnswer:

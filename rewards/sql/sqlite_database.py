@@ -18,10 +18,12 @@ _PATH = re.compile(r"(?:/[\w.+-]+){2,}")
 _TABLES = "SELECT lower(name) FROM sqlite_master WHERE type IN ('table', 'view')"
 
 _MESSAGES: tuple[tuple[str, Status], ...] = (
+    ("too many SQL variables", Status.SYNTAX_ERROR),
     ("too big", Status.SIZE_LIMIT),
     ("too large", Status.SIZE_LIMIT),
     ("too many", Status.SIZE_LIMIT),
     ("too complex", Status.SIZE_LIMIT),
+    ("at most", Status.SIZE_LIMIT),
     ("stack overflow", Status.SIZE_LIMIT),
     ("out of memory", Status.SIZE_LIMIT),
     ("no such table", Status.NO_SUCH_TABLE),
