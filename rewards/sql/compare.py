@@ -57,7 +57,12 @@ def in_sequence(rows: Sequence[KeyRow], width: int) -> Expected:
 
 
 def matches(
-    expected: Expected, rows: Sequence[KeyRow], width: int, *, any_column_order: bool = True
+    expected: Expected,
+    rows: Sequence[KeyRow],
+    width: int,
+    *,
+    any_column_order: bool = True,
+    forgives_noise: bool = True,
 ) -> bool:
     """True when the rows are a right result.
 
@@ -66,14 +71,17 @@ def matches(
         rows: Keys of the predicted rows.
         width: Columns of the prediction, which matters when there are no rows.
         any_column_order: Whether columns may be permuted.
+        forgives_noise: Whether numbers may differ by a relative 1e-9 when the keys do not match.
     """
     if width != expected.width or len(rows) != expected.num_rows:
         return False
     if _matches_with(expected, rows, any_column_order, _contains):
         return True
     is_whole = all(group.take == len(group.rows) for group in expected.groups)
+    if not forgives_noise or not is_whole:
+        return False
     is_fractional = has_fraction(rows) or any(has_fraction(g.rows) for g in expected.groups)
-    return is_whole and is_fractional and _matches_with(expected, rows, any_column_order, _is_near)
+    return is_fractional and _matches_with(expected, rows, any_column_order, _is_near)
 
 
 Rule = Callable[[Sequence[KeyRow], Sequence[KeyRow]], bool]

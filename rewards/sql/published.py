@@ -37,7 +37,7 @@ def spider_equal(gold: Outcome, predicted: Outcome, gold_sql: str) -> bool:
         return True
     is_ordered = "order by" in gold_sql.lower()
     expected = (in_sequence if is_ordered else unordered)(gold.rows, len(gold.columns))
-    return matches(expected, predicted.rows, len(predicted.columns))
+    return matches(expected, predicted.rows, len(predicted.columns), forgives_noise=False)
 
 
 def soft_f1(gold: Sequence[Row], predicted: Sequence[Row]) -> float:
