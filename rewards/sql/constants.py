@@ -44,27 +44,25 @@ def compared_constants(sql: str, dialect: str, schema: Schema) -> list[Constant]
     return list(found)[:MAX_CONSTANTS]
 
 
-def _pairs(root: exp.Expression) -> Iterator[tuple[exp.Column, exp.Expression]]:
+def _pairs(root: exp.Expr) -> Iterator[tuple[exp.Column, exp.Expr]]:
     for node in root.find_all(*_COMPARISONS):
         yield from _column_first(node.this, node.expression)
-    for node in root.find_all(exp.Between):
-        yield from _column_first(node.this, node.args["low"])
-        yield from _column_first(node.this, node.args["high"])
-    for node in root.find_all(exp.In):
-        for item in node.expressions:
-            yield from _column_first(node.this, item)
+    for between in root.find_all(exp.Between):
+        yield from _column_first(between.this, between.args["low"])
+        yield from _column_first(between.this, between.args["high"])
+    for choice in root.find_all(exp.In):
+        for item in choice.expressions:
+            yield from _column_first(choice.this, item)
 
 
-def _column_first(
-    left: exp.Expression, right: exp.Expression
-) -> Iterator[tuple[exp.Column, exp.Expression]]:
+def _column_first(left: exp.Expr, right: exp.Expr) -> Iterator[tuple[exp.Column, exp.Expr]]:
     if isinstance(left, exp.Column):
         yield left, right
     elif isinstance(right, exp.Column):
         yield right, left
 
 
-def _value(node: exp.Expression) -> str | int | float | None:
+def _value(node: exp.Expr) -> str | int | float | None:
     """The value of a literal; a quoted identifier is one, too, since SQLite may read it as text."""
     if isinstance(node, exp.Neg):
         inner = _value(node.this)

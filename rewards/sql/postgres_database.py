@@ -34,9 +34,21 @@ COPY_INFIX = "__copy"
 _MAX_OPEN = 16
 _MAX_CHUNK = 1_000
 _PATH = re.compile(r"(?:/[\w.+-]+){2,}")
-_AS_TEXT = (
-    "date time timetz timestamp timestamptz interval json jsonb uuid inet cidr xml money".split()
-)
+_AS_TEXT = [
+    "date",
+    "time",
+    "timetz",
+    "timestamp",
+    "timestamptz",
+    "interval",
+    "json",
+    "jsonb",
+    "uuid",
+    "inet",
+    "cidr",
+    "xml",
+    "money",
+]
 _BY_STATE: tuple[tuple[str, Status], ...] = (
     ("42601", Status.SYNTAX_ERROR),
     ("42P01", Status.NO_SUCH_TABLE),
@@ -131,7 +143,7 @@ class PostgresDatabase:
         """Runs one statement under the limits; never raises because of what it says."""
         if len(sql) > self._limits.max_sql_chars:
             return Outcome(status=Status.SIZE_LIMIT, error_text="statement too long")
-        if "\x00" in sql or not sql.isprintable() and _has_surrogate(sql):
+        if "\x00" in sql or (not sql.isprintable() and _has_surrogate(sql)):
             return Outcome(status=Status.SYNTAX_ERROR, error_text="not valid text")
         if (status := postgres_refusal(sql)) is not None:
             return Outcome(status=status)
@@ -243,7 +255,9 @@ def _status(error: BaseException) -> Status:
     if state is None:
         is_lost = isinstance(cause, psycopg.OperationalError)
         return Status.CRASHED if is_lost else Status.OTHER_ERROR
-    return next((status for prefix, status in _BY_STATE if state.startswith(prefix)), Status.OTHER_ERROR)
+    return next(
+        (status for prefix, status in _BY_STATE if state.startswith(prefix)), Status.OTHER_ERROR
+    )
 
 
 def _text(error: BaseException) -> str:
@@ -256,7 +270,9 @@ def _num_bytes(value: object) -> int:
 
 
 def _plain(value: Any) -> Any:  # what psycopg loads, to a scalar
-    return json.dumps(value, default=str, sort_keys=True) if isinstance(value, list | dict) else value
+    return (
+        json.dumps(value, default=str, sort_keys=True) if isinstance(value, list | dict) else value
+    )
 
 
 def _has_surrogate(sql: str) -> bool:

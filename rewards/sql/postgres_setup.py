@@ -13,7 +13,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import psycopg
 from psycopg import sql
@@ -23,7 +23,7 @@ from rewards.sql.instances import Table, perturbed_rows
 from rewards.sql.postgres_database import COPY_INFIX
 from rewards.sql.sources import checked_name
 
-Session = psycopg.Connection[tuple[Any, ...]]
+Session: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 _REVOKED = (
     r"^(set_config|pg_(try_)?advisory_.*|pg_terminate_backend|pg_cancel_backend|lo_.*|loread|lowrite|"
@@ -165,7 +165,9 @@ def make_copies(admin_url: str, name: str, num_copies: int, reader: Reader) -> N
 
 def _perturb(admin: Session, rng: random.Random) -> None:
     for table, constraint in admin.execute(_CONSTRAINTS).fetchall():
-        admin.execute(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {constraint} CASCADE".encode())
+        admin.execute(
+            f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {constraint} CASCADE".encode()
+        )
     for table, oid in admin.execute(_TABLES).fetchall():
         columns = admin.execute(_COLUMNS, [oid]).fetchall()
         shown = ", ".join(f"{column}::text" for column, _ in columns)

@@ -56,7 +56,9 @@ def postgres_refusal(sql: str) -> Status | None:
         is_explain = str(root.this).upper() == "EXPLAIN" if isinstance(root, exp.Command) else False
         is_explain = is_explain or isinstance(root, exp.Describe)
         return Status.NOT_A_QUERY if is_explain else Status.DENIED
-    if root.find(*_WRITES) is not None or any(map(_is_too_long, root.find_all(exp.Repeat, exp.Pad))):
+    if root.find(*_WRITES) is not None or any(
+        map(_is_too_long, root.find_all(exp.Repeat, exp.Pad))
+    ):
         return Status.DENIED
     if root.find(exp.TableSample) is not None or any(map(_is_age, root.find_all(exp.Anonymous))):
         return Status.NONDETERMINISTIC
@@ -100,16 +102,20 @@ def _one_token(token: Token, after: Token | None) -> Status | None:
     return None
 
 
-def _is_too_long(node: exp.Expression) -> bool:
+def _has_long_padding(root: exp.Expr) -> bool:
+    return any(_is_too_long(node) for node in root.find_all(exp.Repeat, exp.Pad))
+
+
+def _is_too_long(node: exp.Expr) -> bool:
     length = node.args.get("times") or node.args.get("expression")
     is_small = isinstance(length, exp.Literal) and length.this.isdigit()
     return not is_small or int(length.this) > MAX_PADDING  # type: ignore[union-attr]  # a literal
 
 
-def _is_age(node: exp.Expression) -> bool:
+def _is_age(node: exp.Expr) -> bool:
     """`age(x)` subtracts from today; `age(x, y)` does not."""
     return node.name.lower() == "age" and len(node.expressions) == 1
 
 
-def _is_system(table: exp.Expression) -> bool:
+def _is_system(table: exp.Expr) -> bool:
     return isinstance(table, exp.Table) and table.db.lower() in ("pg_catalog", "information_schema")

@@ -81,12 +81,12 @@ def _clauses(sql: str, dialect: str) -> dict[str, Counter[str]] | None:
         return None
 
 
-def _anonymous(root: exp.Expression) -> exp.Expression:
+def _anonymous(root: exp.Expr) -> exp.Expr:
     """The tree with constants masked, aliases of tables resolved and names in lower case."""
     aliases = alias_names(root)
     single = next(iter(aliases.values())) if len(aliases) == 1 else ""
 
-    def replace(node: exp.Expression) -> exp.Expression:
+    def replace(node: exp.Expr) -> exp.Expr:
         if isinstance(node, exp.Literal):
             return exp.Literal.string("value")
         if isinstance(node, exp.Column):
@@ -99,7 +99,7 @@ def _anonymous(root: exp.Expression) -> exp.Expression:
     return root.copy().transform(replace)
 
 
-def _clause_sets(root: exp.Expression, dialect: str) -> dict[str, Counter[str]]:
+def _clause_sets(root: exp.Expr, dialect: str) -> dict[str, Counter[str]]:
     found: dict[str, Counter[str]] = {}
     for name, value in root.args.items():
         if value is None or value == [] or name in ("distinct", "kind", "hint"):
@@ -107,7 +107,7 @@ def _clause_sets(root: exp.Expression, dialect: str) -> dict[str, Counter[str]]:
         nodes = value if isinstance(value, list) else [value]
         pieces = [piece for node in nodes for piece in _pieces(node)]
         found[name] = Counter(
-            p.sql(dialect=dialect) if isinstance(p, exp.Expression) else str(p) for p in pieces
+            p.sql(dialect=dialect) if isinstance(p, exp.Expr) else str(p) for p in pieces
         )
     return found
 

@@ -55,7 +55,9 @@ def checked_name(name: str) -> str:
         NoDatabase: It holds a path or nothing.
     """
     if not _NAME.fullmatch(name) or ".." in name:
-        raise NoDatabase(f"database name {name[:60]!r} may hold letters, digits, space and _ . + - only")
+        raise NoDatabase(
+            f"database name {name[:60]!r} may hold letters, digits, space and _ . + - only"
+        )
     return name
 
 

@@ -113,23 +113,14 @@ class SqliteDatabase:
             return Outcome(status=Status.SIZE_LIMIT, error_text="statement too long")
         if (status := refusal(sql)) is not None:
             return Outcome(status=status)
-        start = time.perf_counter()
         outcome = self._run(sql)
         if outcome.error_text.startswith("Could not decode to UTF-8"):
             outcome = self._run_with_replacement(sql)
-        elapsed_ms = (time.perf_counter() - start) * 1000
-        return Outcome(
-            status=outcome.status,
-            columns=outcome.columns,
-            rows=outcome.rows,
-            reads=outcome.reads,
-            steps=self._watch.steps,
-            elapsed_ms=elapsed_ms,
-            error_text=outcome.error_text,
-        )
+        return outcome
 
     def _run(self, sql: str) -> Outcome:
         self._watch.start()
+        start = time.perf_counter()
         cursor = None
         try:
             cursor = self._connection.execute(sql)
@@ -137,7 +128,7 @@ class SqliteDatabase:
                 return Outcome(status=Status.NOT_A_QUERY)
             if self._watch.uses_clock and reads_clock(sql):
                 return Outcome(status=Status.NONDETERMINISTIC)
-            return self._fetch(cursor)
+            return self._fetch(cursor, start)
         except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
             return self._failure(error)
         except MemoryError:
@@ -154,7 +145,7 @@ class SqliteDatabase:
         finally:
             self._connection.text_factory = str
 
-    def _fetch(self, cursor: sqlite3.Cursor) -> Outcome:
+    def _fetch(self, cursor: sqlite3.Cursor, start: float) -> Outcome:
         rows: list[Row] = []
         left = self.limits.max_result_bytes
         for row in cursor:
@@ -171,12 +162,14 @@ class SqliteDatabase:
             columns=tuple(str(column[0]) for column in cursor.description),
             rows=tuple(rows),
             reads=frozenset(read for read in self._watch.reads if read[0] in self._known),
+            steps=self._watch.steps,
+            elapsed_ms=(time.perf_counter() - start) * 1000,
         )
 
     def _failure(self, error: Exception) -> Outcome:
         text = _PATH.sub("<path>", str(error))[:ERROR_CHARS]
         status = self._watch.stopped or self._watch.refused or _status(str(error))
-        return Outcome(status=status, error_text=text)
+        return Outcome(status=status, steps=self._watch.steps, error_text=text)
 
 
 def _status(message: str) -> Status:

@@ -19,24 +19,128 @@ STEP_INTERVAL = 10_000
 
 _CLOCK_KEYWORDS = frozenset(("current_date", "current_time", "current_timestamp"))
 _UNSTABLE = frozenset(
-    (
-        "random changes total_changes last_insert_rowid sqlite_version sqlite_source_id "
-        "sqlite_compileoption_get sqlite_compileoption_used"
-    ).split()
+    [
+        "random",
+        "changes",
+        "total_changes",
+        "last_insert_rowid",
+        "sqlite_version",
+        "sqlite_source_id",
+        "sqlite_compileoption_get",
+        "sqlite_compileoption_used",
+    ]
 )
 _ALLOWED = CLOCK_FUNCTIONS | frozenset(
-    (
-        "abs char coalesce concat concat_ws glob hex if ifnull iif instr length like likelihood likely "
-        "lower ltrim max min nullif octet_length quote replace round rtrim sign soundex substr "
-        "substring trim typeof unhex unicode unistr unistr_quote unlikely upper "
-        "avg count group_concat median percentile percentile_cont percentile_disc string_agg sum total "
-        "row_number rank dense_rank percent_rank cume_dist ntile lag lead first_value last_value "
-        "nth_value acos acosh asin asinh atan atan2 atanh ceil ceiling cos cosh degrees exp floor ln "
-        "log log10 log2 mod pi pow power radians sin sinh sqrt tan tanh trunc "
-        "json json_array json_array_length json_each json_error_position json_extract "
-        "json_group_array json_group_object json_insert json_object json_patch json_pretty json_quote "
-        "json_remove json_replace json_set json_tree json_type json_valid -> ->>"
-    ).split()
+    [
+        "abs",
+        "char",
+        "coalesce",
+        "concat",
+        "concat_ws",
+        "glob",
+        "hex",
+        "if",
+        "ifnull",
+        "iif",
+        "instr",
+        "length",
+        "like",
+        "likelihood",
+        "likely",
+        "lower",
+        "ltrim",
+        "max",
+        "min",
+        "nullif",
+        "octet_length",
+        "quote",
+        "replace",
+        "round",
+        "rtrim",
+        "sign",
+        "soundex",
+        "substr",
+        "substring",
+        "trim",
+        "typeof",
+        "unhex",
+        "unicode",
+        "unistr",
+        "unistr_quote",
+        "unlikely",
+        "upper",
+        "avg",
+        "count",
+        "group_concat",
+        "median",
+        "percentile",
+        "percentile_cont",
+        "percentile_disc",
+        "string_agg",
+        "sum",
+        "total",
+        "row_number",
+        "rank",
+        "dense_rank",
+        "percent_rank",
+        "cume_dist",
+        "ntile",
+        "lag",
+        "lead",
+        "first_value",
+        "last_value",
+        "nth_value",
+        "acos",
+        "acosh",
+        "asin",
+        "asinh",
+        "atan",
+        "atan2",
+        "atanh",
+        "ceil",
+        "ceiling",
+        "cos",
+        "cosh",
+        "degrees",
+        "exp",
+        "floor",
+        "ln",
+        "log",
+        "log10",
+        "log2",
+        "mod",
+        "pi",
+        "pow",
+        "power",
+        "radians",
+        "sin",
+        "sinh",
+        "sqrt",
+        "tan",
+        "tanh",
+        "trunc",
+        "json",
+        "json_array",
+        "json_array_length",
+        "json_each",
+        "json_error_position",
+        "json_extract",
+        "json_group_array",
+        "json_group_object",
+        "json_insert",
+        "json_object",
+        "json_patch",
+        "json_pretty",
+        "json_quote",
+        "json_remove",
+        "json_replace",
+        "json_set",
+        "json_tree",
+        "json_type",
+        "json_valid",
+        "->",
+        "->>",
+    ]
 )
 _LIMITS = {
     sqlite3.SQLITE_LIMIT_COLUMN: 256,
@@ -74,7 +178,12 @@ class Watch:
         self.reads = set()
 
     def authorize(
-        self, action: int, first: str | None, second: str | None, database: str | None, by: str | None
+        self,
+        action: int,
+        first: str | None,
+        second: str | None,
+        database: str | None,
+        by: str | None,
     ) -> int:
         """SQLite's question while it compiles a statement: may it do this?"""
         if action == sqlite3.SQLITE_READ:

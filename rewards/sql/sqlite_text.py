@@ -22,12 +22,33 @@ _TOKEN = re.compile(
       | (?P<symbol>.)""",
     re.VERBOSE | re.DOTALL,
 )
-_QUERY_VERBS = frozenset(("select", "with", "values"))
+_PLAIN_QUERY = re.compile(r"\s*(?:select|with)\b[^;]*;?\s*", re.IGNORECASE)
 _OTHER_VERBS = frozenset(
-    "alter analyze attach begin commit create delete detach drop end insert pragma reindex release "
-    "replace rollback savepoint update vacuum".split()
+    [
+        "alter",
+        "analyze",
+        "attach",
+        "begin",
+        "commit",
+        "create",
+        "delete",
+        "detach",
+        "drop",
+        "end",
+        "insert",
+        "pragma",
+        "reindex",
+        "release",
+        "replace",
+        "rollback",
+        "savepoint",
+        "update",
+        "vacuum",
+    ]
 )
-CLOCK_FUNCTIONS = frozenset("date time datetime julianday unixepoch strftime timediff".split())
+CLOCK_FUNCTIONS = frozenset(
+    ["date", "time", "datetime", "julianday", "unixepoch", "strftime", "timediff"]
+)
 """Functions that read the clock when their time value is missing or 'now'."""
 _UNSTABLE_TEXTS = frozenset(("now", "localtime", "utc", "subsec", "subsecond"))
 """Time values and modifiers that depend on the clock or on the machine's time zone."""
@@ -67,6 +88,8 @@ def statements(sql: str) -> list[list[Token]]:
 
 def refusal(sql: str) -> Status | None:
     """Why a text cannot be a single query, None when it may be one."""
+    if _PLAIN_QUERY.fullmatch(sql):  # the usual case needs no lexer
+        return None
     found = statements(sql)
     if not found:
         return Status.NO_SQL
@@ -112,7 +135,9 @@ def _has_unstable_time(found: Sequence[Token], call: int) -> bool:
     time_value = arguments[position]
     if len(time_value) == 1:  # a column or a literal that is not 'now'
         return False
-    return not any(token.kind in ("word", "quoted") and _may_be_column(token) for token in time_value)
+    return not any(
+        token.kind in ("word", "quoted") and _may_be_column(token) for token in time_value
+    )
 
 
 def _may_be_column(token: Token) -> bool:

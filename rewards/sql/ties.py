@@ -51,7 +51,9 @@ def expected_result(
     is_ordered = root is not None and bool(root.args.get("order"))
     if order == "never" or (order == "auto" and not is_ordered):
         return unordered(rows, width)
-    groups = _tie_groups(root, width, database, dialect) if root is not None and is_ordered else None
+    groups = (
+        _tie_groups(root, width, database, dialect) if root is not None and is_ordered else None
+    )
     if groups is not None:
         found = Expected(width, groups)
         if matches(found, rows, width, any_column_order=False):
@@ -60,7 +62,7 @@ def expected_result(
 
 
 def _tie_groups(
-    root: exp.Expression, width: int, database: Database, dialect: str
+    root: exp.Expr, width: int, database: Database, dialect: str
 ) -> tuple[Group, ...] | None:
     try:
         query = _sort_query(root, width, dialect)
@@ -84,7 +86,7 @@ def _cut(rows: Sequence[KeyRow], width: int, query: _SortQuery) -> tuple[Group, 
     return tuple(groups)
 
 
-def _sort_query(root: exp.Expression, width: int, dialect: str) -> _SortQuery | None:
+def _sort_query(root: exp.Expr, width: int, dialect: str) -> _SortQuery | None:
     shown = _shown_rows(root)
     if shown is None:
         return None
@@ -92,7 +94,7 @@ def _sort_query(root: exp.Expression, width: int, dialect: str) -> _SortQuery | 
     tree.set("limit", None)
     tree.set("offset", None)
     positions: list[int] = []
-    extra: list[exp.Expression] = []
+    extra: list[exp.Expr] = []
     for ordered in tree.args["order"].expressions:
         place = _place(ordered.this, tree)
         if place is None:
@@ -101,19 +103,28 @@ def _sort_query(root: exp.Expression, width: int, dialect: str) -> _SortQuery | 
         positions.append(place)
     if any(place >= width + len(extra) for place in positions):
         return None
-    if extra and (not isinstance(tree, exp.Select) or tree.args.get("distinct")):
+    if extra and not _show(tree, extra):
         return None
-    for i, expression in enumerate(extra):
-        tree.select(exp.alias_(expression, f"sort_key_{i}"), copy=False)
     return _SortQuery(tree.sql(dialect=dialect), tuple(positions), *shown)
 
 
-def _shown_rows(root: exp.Expression) -> tuple[int, int | None] | None:
+def _show(tree: exp.Expr, extra: list[exp.Expr]) -> bool:
+    """Adds result columns; False where that would change the rows."""
+    if not isinstance(tree, exp.Select) or tree.args.get("distinct"):
+        return False
+    for i, expression in enumerate(extra):
+        tree.select(exp.alias_(expression, f"sort_key_{i}"), copy=False)
+    return True
+
+
+def _shown_rows(root: exp.Expr) -> tuple[int, int | None] | None:
     """First row and end of what LIMIT and OFFSET show; None when they are not literals."""
     limit, offset = root.args.get("limit"), root.args.get("offset")
     numbers: list[int | None] = []
     for clause in (offset, limit):
-        value = None if clause is None else clause.args.get("expression") or clause.args.get("count")
+        value = (
+            None if clause is None else clause.args.get("expression") or clause.args.get("count")
+        )
         if clause is not None and not (isinstance(value, exp.Literal) and value.this.isdigit()):
             return None
         numbers.append(None if value is None else int(value.this))
@@ -121,7 +132,7 @@ def _shown_rows(root: exp.Expression) -> tuple[int, int | None] | None:
     return start, None if count is None else start + count
 
 
-def _place(key: exp.Expression, tree: exp.Expression) -> int | None:
+def _place(key: exp.Expr, tree: exp.Expr) -> int | None:
     """Index of the result column that a sort expression names; None when it is not shown."""
     shown = tree.selects if isinstance(tree, exp.Query) else []
     if any(column.is_star for column in shown):
@@ -135,7 +146,7 @@ def _place(key: exp.Expression, tree: exp.Expression) -> int | None:
     return plain.index(key) if key in plain else None
 
 
-def _without_aliases(key: exp.Expression, tree: exp.Expression) -> exp.Expression:
+def _without_aliases(key: exp.Expr, tree: exp.Expr) -> exp.Expr:
     """The sort expression with names of result columns replaced by what they stand for."""
     aliases = {
         column.alias.lower(): column.unalias()
@@ -143,7 +154,7 @@ def _without_aliases(key: exp.Expression, tree: exp.Expression) -> exp.Expressio
         if column.alias
     }
 
-    def replace(node: exp.Expression) -> exp.Expression:
+    def replace(node: exp.Expr) -> exp.Expr:
         is_alias = isinstance(node, exp.Column) and not node.table and node.name.lower() in aliases
         return aliases[node.name.lower()].copy() if is_alias else node
 

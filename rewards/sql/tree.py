@@ -16,7 +16,7 @@ logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
 
 @lru_cache(maxsize=_CACHE_SIZE)
-def parse(sql: str, dialect: str) -> exp.Expression | None:
+def parse(sql: str, dialect: str) -> exp.Expr | None:
     """The tree of a single statement; None when there is none or several, or it cannot be read.
 
     The tree is shared: copy it before changing it. Deep nesting exhausts the parser's recursion and
@@ -26,7 +26,7 @@ def parse(sql: str, dialect: str) -> exp.Expression | None:
     return found[0] if found is not None and len(found) == 1 else None
 
 
-def parse_all(sql: str, dialect: str) -> list[exp.Expression] | None:
+def parse_all(sql: str, dialect: str) -> list[exp.Expr] | None:
     """The trees of all statements; None when the text cannot be read."""
     try:
         trees = sqlglot.parse(sql, read=dialect)
@@ -44,8 +44,6 @@ def canonical(sql: str, dialect: str) -> str:
         return sql.strip()
 
 
-def alias_names(tree: exp.Expression) -> dict[str, str]:
+def alias_names(tree: exp.Expr) -> dict[str, str]:
     """Lower-case alias or table name -> lower-case table name, over the whole statement."""
-    return {
-        table.alias_or_name.lower(): table.name.lower() for table in tree.find_all(exp.Table)
-    }
+    return {table.alias_or_name.lower(): table.name.lower() for table in tree.find_all(exp.Table)}

@@ -76,7 +76,9 @@ def test_perturbed_copies_change_only_the_lucky_rows(folder: Path, pool: WorkerP
     copies = reward(folder, num_perturbed=2, **BINARY)
     scores = score_batch(copies, [case_sample(case) for case in plain], pool)
     changed = [
-        case["id"] for case, score in zip(plain, scores, strict=True) if not is_expected(case, score)
+        case["id"]
+        for case, score in zip(plain, scores, strict=True)
+        if not is_expected(case, score)
     ]
     assert changed == [case for case in LUCKY if case != "s048"]
 
@@ -124,7 +126,9 @@ def test_soft_f1_pays_no_repeats(folder: Path) -> None:
     assert soft.score(sample("SELECT age, id FROM emp WHERE id = 1", gold)).value == 1.0
 
 
-@pytest.mark.parametrize("completion", ["", "<final_sql>SELECT 1", "<final_sql>SELECT name FROM emp</final_sql>"])
+@pytest.mark.parametrize(
+    "completion", ["", "<final_sql>SELECT 1", "<final_sql>SELECT name FROM emp</final_sql>"]
+)
 @pytest.mark.parametrize(
     "reference",
     [{}, {"db_id": "shop"}, {"db_id": 3, "sql": "SELECT 1"}, {"db_id": "shop", "sql": 3},
@@ -141,7 +145,9 @@ def test_a_bad_reference_is_none_whatever_the_model_wrote(
 
 
 def test_a_good_reference_has_no_problem(folder: Path) -> None:
-    assert reward(folder).reference_problem({"db_id": "shop", "sql": "SELECT name FROM emp"}) is None
+    assert (
+        reward(folder).reference_problem({"db_id": "shop", "sql": "SELECT name FROM emp"}) is None
+    )
 
 
 HANG = "SELECT instr(a, b) FROM (SELECT replace(hex('" + "x" * 400 + "'), '7', '" + "78" * 400 + \
@@ -200,7 +206,9 @@ def test_the_module_needs_neither_the_extra_nor_torch() -> None:
         "import sys, rewards.sql_result as m; m.SqlResult().warm_up(); "
         "print([n for n in ('sqlalchemy', 'psycopg', 'torch') if n in sys.modules])"
     )
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert run.stdout == "[]\n"
 
 
@@ -214,9 +222,15 @@ PIECES = st.sampled_from(
 @given(st.lists(PIECES, max_size=10).map("".join))
 @settings(max_examples=150, deadline=None)
 def test_no_completion_raises_and_every_score_repeats_itself(folder: Path, completion: str) -> None:
-    fuzzed = Sample(completion=completion, reference={"db_id": "shop", "sql": "SELECT name FROM emp"})
+    fuzzed = Sample(
+        completion=completion, reference={"db_id": "shop", "sql": "SELECT name FROM emp"}
+    )
     first, second = (SHARED.setdefault(folder, reward(folder)).score(fuzzed) for _ in range(2))
-    assert (first.value, first.verdict, first.detail) == (second.value, second.verdict, second.detail)
+    assert (first.value, first.verdict, first.detail) == (
+        second.value,
+        second.verdict,
+        second.detail,
+    )
     assert first.value is not None and first.verdict not in (Verdict.TIMEOUT, Verdict.CRASHED)
     assert (first.value >= 1.0) == (first.verdict is Verdict.CORRECT)
 

@@ -64,7 +64,8 @@ def test_any_permutation_of_rows_and_columns_matches(table: list[Row], rng: rand
 def test_matching_agrees_with_trying_all_column_orders(left: list[Row], right: list[Row]) -> None:
     width = len(left[0])
     brute = len(right[0]) == width and any(
-        Counter(row_keys(left)) == Counter(row_keys([tuple(row[i] for i in order) for row in right]))
+        Counter(row_keys(left))
+        == Counter(row_keys([tuple(row[i] for i in order) for row in right]))
         for order in permutations(range(width))
     )
     assert same(left, right, len(right[0])) == brute

@@ -43,7 +43,9 @@ def test_unreadable_text_and_huge_numbers_give_no_constants() -> None:
 def test_a_copy_is_the_same_for_the_same_seed_and_differs_otherwise(shop_folder: Path) -> None:
     source = dump(open_file(shop_folder / "shop.sqlite"))
     boundary = [Constant("emp", "age", 28)]
-    first, again, other = (rows(perturbed(source, boundary, seed), "emp") for seed in ("1", "1", "2"))
+    first, again, other = (
+        rows(perturbed(source, boundary, seed), "emp") for seed in ("1", "1", "2")
+    )
     assert first == again != other
 
 
@@ -62,8 +64,12 @@ def test_boundary_rows_surround_numbers_and_split_texts(shop_folder: Path) -> No
 
 def test_copies_keep_types_views_and_odd_names_and_drop_constraints(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "odd.sqlite") as connection:
-        connection.execute('CREATE TABLE "a ""b" (x VARCHAR(9) UNIQUE NOT NULL, "select" REAL CHECK (x > 0))')
-        connection.executemany('INSERT INTO "a ""b" VALUES (?, ?)', [(str(i), i) for i in range(1, 9)])
+        connection.execute(
+            'CREATE TABLE "a ""b" (x VARCHAR(9) UNIQUE NOT NULL, "select" REAL CHECK (x > 0))'
+        )
+        connection.executemany(
+            'INSERT INTO "a ""b" VALUES (?, ?)', [(str(i), i) for i in range(1, 9)]
+        )
         connection.execute('CREATE VIEW v AS SELECT x FROM "a ""b"')
     connection.close()
     source = dump(open_file(tmp_path / "odd.sqlite"))

@@ -12,17 +12,70 @@ from rewards.sql.sources import NoDatabase, SqliteFiles, checked_name
 from tests.rewards.sql.sql_fixture import CASES
 
 # What the published scripts accept on the first 89 rows of the table.
-BIRD_ACCEPTS = (
-    "001 002 003 004 005 006 007 008 014 016 020 024 026 028 029 030 031 032 033 034 039 040 041 046 "
-    "047 048 049 050 074 087 089"
-).split()
-SPIDER_ACCEPTS = (
-    "001 002 003 004 005 006 009 010 014 016 020 024 026 028 029 030 040 041 046 047 048 049 071 072 "
-    "087 089"
-).split()
+BIRD_ACCEPTS = [
+    "001",
+    "002",
+    "003",
+    "004",
+    "005",
+    "006",
+    "007",
+    "008",
+    "014",
+    "016",
+    "020",
+    "024",
+    "026",
+    "028",
+    "029",
+    "030",
+    "031",
+    "032",
+    "033",
+    "034",
+    "039",
+    "040",
+    "041",
+    "046",
+    "047",
+    "048",
+    "049",
+    "050",
+    "074",
+    "087",
+    "089",
+]
+SPIDER_ACCEPTS = [
+    "001",
+    "002",
+    "003",
+    "004",
+    "005",
+    "006",
+    "009",
+    "010",
+    "014",
+    "016",
+    "020",
+    "024",
+    "026",
+    "028",
+    "029",
+    "030",
+    "040",
+    "041",
+    "046",
+    "047",
+    "048",
+    "049",
+    "071",
+    "072",
+    "087",
+    "089",
+]
 # Accepted by a script because of a hole: an empty reference, no table, a write before the reference
 # runs, a second statement, the clock. Refused here under every rule.
-HOLES = frozenset("041 046 047 050 071 072 074 089".split())
+HOLES = frozenset(["041", "046", "047", "050", "071", "072", "074", "089"])
 
 
 def judge(folder: Path, semantics: Semantics = "strict", num_perturbed: int = 0) -> Judge:
@@ -139,7 +192,9 @@ def test_a_changed_file_is_noticed(shop_folder: Path) -> None:
 
 
 def test_partial_credit_and_schema_overlap(shop_folder: Path) -> None:
-    finding = judge(shop_folder).judge("shop", ["SELECT name, age FROM emp"], "SELECT name FROM emp")
+    finding = judge(shop_folder).judge(
+        "shop", ["SELECT name, age FROM emp"], "SELECT name FROM emp"
+    )
     assert finding == Finding(
         label="wrong_result", runs=True, partial=2 * 6 / 18, schema=2 / 3, soft=finding.soft
     )

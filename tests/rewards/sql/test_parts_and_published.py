@@ -101,5 +101,7 @@ def test_bird_compares_sets_with_columns_in_place() -> None:
         ("SELECT a FROM t GROUP BY a, b", "SELECT a FROM t GROUP BY b, a", True),
     ],
 )  # fmt: skip
-def test_exact_set_compares_clauses_without_constants(gold: str, predicted: str, is_equal: bool) -> None:
+def test_exact_set_compares_clauses_without_constants(
+    gold: str, predicted: str, is_equal: bool
+) -> None:
     assert exact_set_equal(gold, predicted, "sqlite") is is_equal

@@ -7,7 +7,7 @@ import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -114,7 +114,9 @@ def test_everything_but_reading_is_denied(shop: PostgresDatabase, sql: str) -> N
 
 
 @pytest.mark.parametrize("sql", UNSTABLE)
-def test_queries_that_depend_on_time_or_chance_are_refused(shop: PostgresDatabase, sql: str) -> None:
+def test_queries_that_depend_on_time_or_chance_are_refused(
+    shop: PostgresDatabase, sql: str
+) -> None:
     assert shop.execute(sql).status is Status.NONDETERMINISTIC
 
 
@@ -143,7 +145,8 @@ def test_attacks_change_nothing_and_the_next_query_has_its_limits(
         "'transaction_read_only', 'temp_file_limit', 'search_path') ORDER BY 1"  # fmt: skip
     monkeypatch.setattr("rewards.sql.postgres_database.postgres_refusal", lambda sql: None)
     limits = shop.execute(settings).rows
-    assert dict(limits)["transaction_read_only"] == "on" and dict(limits)["statement_timeout"] == "1000"
+    found = {str(name): str(value) for name, value in limits}
+    assert (found["transaction_read_only"], found["statement_timeout"]) == ("on", "1000")
     for sql in WALLS:
         shop.execute(sql)
         assert shop.execute(settings).rows == limits, sql
@@ -219,10 +222,9 @@ SKIPPED = {"s087": "double quotes are identifiers here, not text"}
     "case", [case for case in CASES if case["id"] not in SKIPPED], ids=lambda case: case["id"]
 )
 def test_the_case_table_has_the_same_scores_on_a_server(
-    server: Server, case: dict[str, str], rewards_by_order: dict[str, SqlResult]
+    server: Server, case: dict[str, Any], rewards_by_order: dict[str, SqlResult]
 ) -> None:
-    flags = case.get("flags") or {}
-    assert isinstance(flags, dict)
+    flags = case.get("flags", {})
     num_perturbed = 2 if flags.get("instances", 1) > 1 else 0
     reward = rewards_by_order[f"{flags.get('column_order', 'any')}{num_perturbed}"]
     score = reward.score(case_sample(case))
@@ -239,7 +241,7 @@ def rewards_by_order(server: Server) -> dict[str, SqlResult]:
             )
         )
         for order in ("any", "strict") for num_perturbed in (0, 2)
-    }  # type: ignore[arg-type]  # a literal  # fmt: skip
+    }  # fmt: skip
 
 
 def test_the_pool_runs_queries_on_the_server(server: Server) -> None:
@@ -257,9 +259,7 @@ def test_missing_copies_are_a_bad_reference_for_every_completion(source: Postgre
     assert problem is not None and problem.startswith("copies:2 of 3")
 
 
-def test_both_dialects_give_the_same_verdict(
-    source: PostgresServer, tmp_path: Path
-) -> None:
+def test_both_dialects_give_the_same_verdict(source: PostgresServer, tmp_path: Path) -> None:
     """Every accepted query against the first one, on the same rows in two databases."""
     for name in ("academic", "car_dealership"):
         with sqlite3.connect(tmp_path / f"{name}.sqlite") as connection:
@@ -267,7 +267,10 @@ def test_both_dialects_give_the_same_verdict(
         connection.close()
     judges = [Judge(source, Rules()), Judge(SqliteFiles(str(tmp_path), Limits()), Rules())]
     questions = [
-        [json.loads(line) for line in (DEFOG / f"questions_{d}.jsonl").read_text("utf-8").splitlines()]
+        [
+            json.loads(line)
+            for line in (DEFOG / f"questions_{d}.jsonl").read_text("utf-8").splitlines()
+        ]
         for d in ("postgres", "sqlite")
     ]
     num_compared = 0

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from collections.abc import Sequence
 from itertools import permutations
 
 import pytest
@@ -15,7 +16,7 @@ from rewards.sql.values import row_keys
 ROWS = [(1, 5, "x"), (2, 3, "y"), (3, 5, "y"), (4, 3, "x"), (5, 4, None)]
 
 
-def database(rows: list[tuple[object, ...]]) -> SqliteDatabase:
+def database(rows: Sequence[tuple[object, ...]]) -> SqliteDatabase:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.execute("CREATE TABLE t(id INTEGER, k INTEGER, s TEXT)")
     connection.executemany("INSERT INTO t VALUES (?,?,?)", rows)
@@ -59,7 +60,9 @@ def test_groups_of_equal_sort_keys(sql: str, found: list[tuple[list[object], int
 
 
 def test_a_limit_that_is_no_literal_fixes_the_sequence() -> None:
-    assert all(take == 1 == len(rows) for rows, take in groups("SELECT id FROM t ORDER BY k LIMIT 1+1"))
+    assert all(
+        take == 1 == len(rows) for rows, take in groups("SELECT id FROM t ORDER BY k LIMIT 1+1")
+    )
 
 
 def test_the_order_rule_can_be_set() -> None:
