@@ -54,7 +54,7 @@ def checked_name(name: str) -> str:
     Raises:
         NoDatabase: It holds a path or nothing.
     """
-    if not _NAME.fullmatch(name) or ".." in name:
+    if not _NAME.fullmatch(name):
         raise NoDatabase(
             f"database name {name[:60]!r} may hold letters, digits, space and _ . + - only"
         )

@@ -94,6 +94,7 @@ def test_noise_across_a_rounding_boundary_is_forgiven_once() -> None:
     assert same(gold, [("b", 2.5), ("a", 1.0000000005000002)])
     assert not same(gold, [(1.00000001, "a"), (2.5, "b")])
     assert not same([(10**12 + 1, 0.5)], [(10**12, 0.5)]), "whole numbers are exact"
+    assert not same([(1e12 + 1,)], [(10**12,)]), "also when stored as floats"
 
 
 def test_order_within_a_group_is_free_and_between_groups_fixed() -> None:
