@@ -160,12 +160,16 @@ class AgentGrowth(PromptGrowth[PathT]):
     # ---------------------------------------------------------------- a turn
 
     def _room(self, branch: Branch[PathT], turn: _Turn) -> int:
-        """Tokens of the next piece, 0 when the segment is full."""
-        return min(super()._segment_room(branch) - turn.num_tokens, self._env.config.piece_tokens)
+        """Tokens of the next piece, 0 when the segment is full.
+
+        One token is enough where the episode did not begin.
+        """
+        full = 1 if self._reset_failure else super()._segment_room(branch)
+        return min(full - turn.num_tokens, self._env.config.piece_tokens)
 
     def _segment_room(self, branch: Branch[PathT]) -> int:
-        """Tokens of the first piece; one is enough where the episode did not begin."""
-        return 1 if self._reset_failure else self._room(branch, _Turn())
+        """Tokens of the first piece."""
+        return self._room(branch, _Turn())
 
     def _seal(self, branch: Branch[PathT], turn: _Turn) -> None:
         """End the segment of a path: cut it, and start the environment step if there is an action."""

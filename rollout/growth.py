@@ -118,9 +118,7 @@ def _env_rules(config: EnvConfig, encode: Encode | None) -> EnvRules:
         config=config,
         turns=source.turns,
         encoder=ObservationEncoder(source.turns, encode, config.max_observation_tokens),
-        pool=StepPool(
-            source.make, num_threads=config.num_threads, timeout_s=config.step_timeout_s
-        ),
+        pool=StepPool(source.make, num_threads=config.num_threads, timeout_s=config.step_timeout_s),
     )
 
 
@@ -177,4 +175,6 @@ def _warn_of_errors(trees: Sequence[RolloutTree]) -> None:
     errors = Counter(str(one["error"]) for one in facts if "error" in one)
     if errors:
         causes = "; ".join(f"{num} x {error}" for error, num in errors.most_common(3))
-        logger.warning("environment errors ended %d of %d leaves: %s", errors.total(), len(facts), causes)
+        logger.warning(
+            "environment errors ended %d of %d leaves: %s", errors.total(), len(facts), causes
+        )

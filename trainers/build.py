@@ -18,6 +18,7 @@ from inference.engine import EngineConfig
 from rewards.base import Reward
 from rewards.load import config_class, reward_class
 from rollout.config import RolloutConfig
+from rollout.envs.load import load_environment
 from trainers.batch_plan import BatchPlan
 from trainers.data import DataConfig, PromptData, load_prompts
 from trainers.launch import LaunchOptions
@@ -85,6 +86,7 @@ def decode_recipe(raw: RawRecipe) -> TrainRecipe:
                 "rewards is empty; name at least one, for example `- type: math_answer`"
             )
         _check_law(sections["rollout"])
+        _check_environment(sections["rollout"])
     except ValueError as error:
         raise RecipeError(f"{raw.path}: {error}") from error
     trainer = decode_trainer_section(raw, PolicyConfig)
@@ -194,6 +196,11 @@ def _check_law(rollout: RolloutConfig) -> None:
             f"rollout.top_p={rollout.top_p}, top_k={rollout.top_k}, min_p={rollout.min_p}: training "
             "compares log-probs of the full law, so sample from it (1.0, 0, 0.0)"
         )
+
+
+def _check_environment(rollout: RolloutConfig) -> None:
+    if rollout.env is not None:
+        load_environment(rollout.env.type, rollout.env.options)
 
 
 def check_run(recipe: TrainRecipe) -> None:

@@ -61,7 +61,7 @@ class ClosingTags:
 
 @dataclass(frozen=True, slots=True)
 class ActionLine:
-    """An action is a line that starts with `prefix`; it ends with its line feed.
+    r"""An action is a line that starts with `prefix`; it ends with its line feed.
 
     Example: `ActionLine("Action:").find("hm\nAction: go\nx")` is 14.
     """

@@ -95,7 +95,7 @@ class StepPool:
             worker.inbox.put(job)
 
     def _collect(self, wait: bool) -> list[tuple[Deliver, StepOutcome]]:
-        finished = []
+        finished: list[tuple[Deliver, StepOutcome]] = []
         while True:
             try:
                 worker, outcome, seconds = self._results.get(timeout=self._patience_s(wait))
@@ -117,11 +117,13 @@ class StepPool:
     def _expire(self) -> list[tuple[Deliver, StepOutcome]]:
         now = time.monotonic()
         overdue = [worker for worker, (_, end) in self._busy.items() if end <= now]
-        finished = []
+        finished: list[tuple[Deliver, StepOutcome]] = []
         for worker in overdue:
             deliver, _ = self._busy.pop(worker)
             worker.inbox.put(None)
-            logger.warning("environment step over %.3g s; its thread is left behind", self._timeout_s)
+            logger.warning(
+                "environment step over %.3g s; its thread is left behind", self._timeout_s
+            )
             finished.append((deliver, self._timeout()))
         return finished
 

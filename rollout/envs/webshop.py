@@ -1,0 +1,165 @@
+"""Shopping by thoughts and actions in a text simulator (WebShop, arXiv 2207.01206).
+
+    environment:  WebShop [SEP] Instruction: [SEP] ... [SEP] Search        (after reset)
+    model:        <think>...</think><action>search[red shoe]</action>
+    environment:  Instruction: [SEP] ... [SEP] Back to Search [SEP] ...
+    model:        <think>...</think><action>click[buy now]</action>        the episode is over
+
+The tags are those of verl-agent; the simulator brings pages, transitions and the reward. What is not
+one of its actions changes nothing and shows the page again. Facts for rewards:
+
+* reward: the simulator's reward of the last step, R at `buy now`, 0 before;
+* is_done: something was bought; invalid_actions: turns that the simulator refused or without
+  <action>; thoughts: turns with a thought before the action.
+
+An episode that ends without buying (rollout.env.max_turns, usually 15) has reward 0 and is_done false.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rollout.envs.base import ClosingTags, Example, Observation, TurnFormat
+from rollout.envs.load import load_object
+
+_ACTION = re.compile(r"<action>((?:(?!<action>).)*)</action>\Z", re.DOTALL)
+_THOUGHT = re.compile(r"<think>(?:(?!</?think>).)*</think>", re.DOTALL)
+
+
+class SimulatorStep(Protocol):
+    """What the simulator answers to an action."""
+
+    @property
+    def text(self) -> str:
+        """The page after the action."""
+        ...
+
+    @property
+    def reward(self) -> float:
+        """Reward of this step, in [0, 1]; 0 unless something was bought."""
+        ...
+
+    @property
+    def is_done(self) -> bool:
+        """True when something was bought."""
+        ...
+
+    @property
+    def is_valid(self) -> bool:
+        """False when the action was refused and changed nothing."""
+        ...
+
+
+class TextSimulator(Protocol):
+    """A session of a text simulator with states that can be copied."""
+
+    def reset(self, example: Example, /) -> str:
+        """Start the session of a data-set row; the first page."""
+        ...
+
+    def step(self, action: str, /) -> SimulatorStep:
+        """Do an action such as `search[red shoe]` or `click[buy now]`."""
+        ...
+
+    def snapshot(self) -> object:
+        """The session as a value that no later call changes."""
+        ...
+
+    def restore(self, state: Any, /) -> None:  # what its own snapshot returned
+        """Continue from a snapshot, also one of another session."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebShopConfig:
+    """Which simulator."""
+
+    simulator: str
+    """pkg.mod:function without arguments (or a class) that returns a new session of the simulator;
+    called in every environment thread, so it should share the catalogue."""
+    settings: Any = None  # what the function takes; the user's business
+    """If given, the function is called with it (for example with a mapping of the catalogue's files)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebShopState:
+    """All that an episode remembers."""
+
+    session: object
+    """Snapshot of the simulator."""
+    reward: float = 0.0
+    is_done: bool = False
+    num_invalid: int = 0
+    num_thoughts: int = 0
+
+
+class WebShop:
+    """Passes actions to the simulator and counts."""
+
+    turns = TurnFormat(
+        action_end=ClosingTags(("</action>",)),
+        observation_open="\n<observation>",
+        observation_close="</observation>\n",
+        forbidden=("<observation>", "</observation>"),
+        reserved=("<think>", "</think>", "<action>", "</action>"),
+    )
+
+    def __init__(self, config: WebShopConfig) -> None:
+        make: Callable[..., TextSimulator] = load_object(
+            config.simulator, key="rollout.env.options.simulator"
+        )
+        self._make = make if config.settings is None else lambda: make(config.settings)
+        self._session: TextSimulator | None = None
+        self._state = WebShopState(session=None)
+
+    def reset(self, example: Example, /) -> Observation | None:
+        """Show the first page."""
+        simulator = self._simulator()
+        text = simulator.reset(example)
+        self._state = WebShopState(session=simulator.snapshot())
+        return Observation(text=text, detail=self._facts())
+
+    def step(self, action: str, /) -> Observation:
+        """Do the action of the turn; a turn without one is an empty, invalid action."""
+        match = _ACTION.search(action)
+        simulator = self._simulator()
+        answer = simulator.step("" if match is None else match[1].strip())
+        is_valid = match is not None and answer.is_valid
+        old = self._state
+        self._state = WebShopState(
+            session=simulator.snapshot(),
+            reward=answer.reward,
+            is_done=answer.is_done,
+            num_invalid=old.num_invalid + (not is_valid),
+            num_thoughts=old.num_thoughts + (_THOUGHT.search(action) is not None),
+        )
+        return Observation(text=answer.text, done=answer.is_done, detail=self._facts())
+
+    def snapshot(self) -> WebShopState:
+        """The state, an immutable value."""
+        return self._state
+
+    def restore(self, state: WebShopState, /) -> None:
+        """Continue from a state."""
+        self._simulator().restore(state.session)
+        self._state = state
+
+    def _simulator(self) -> TextSimulator:
+        """The session of this instance; made at first use, for constructors open nothing."""
+        if self._session is None:
+            self._session = self._make()
+        return self._session
+
+    def _facts(self) -> dict[str, float | bool | int]:
+        return {
+            "reward": self._state.reward,
+            "is_done": self._state.is_done,
+            "invalid_actions": self._state.num_invalid,
+            "thoughts": self._state.num_thoughts,
+        }
+
+
+ENVIRONMENT = WebShop
