@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -40,11 +39,6 @@ class DigitEcho:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class TroubleConfig:
-    reset_delay_s: float = 0.0
-
-
 class Trouble:
     """Does what the line `Do: ...` says: raise, exit, hang, nonsense, done, break, or say something."""
 
@@ -55,8 +49,7 @@ class Trouble:
         forbidden=("<out>", "</out>"),
     )
 
-    def __init__(self, config: TroubleConfig = TroubleConfig()) -> None:  # noqa: B008  # frozen
-        self._config = config
+    def __init__(self) -> None:
         self._count = 0
 
     def reset(self, example: Example, /) -> Observation | None:
@@ -64,6 +57,8 @@ class Trouble:
             raise OSError("no such world")
         if example.get("reset") == "done":
             return Observation(done=True)
+        if example.get("reset") == "sleep":
+            time.sleep(0.6)
         if example.get("reset") == "long":
             return Observation(text="x" * 1000)
         self._count = 0
@@ -99,9 +94,7 @@ class Trouble:
 class Unstable:
     """Without snapshots, and different in every instance: cannot be replayed."""
 
-    turns = TurnFormat(
-        action_end=ClosingTags(("!",)), observation_open="(", observation_close=")"
-    )
+    turns = TurnFormat(action_end=ClosingTags(("!",)), observation_open="(", observation_close=")")
     instances = 0
 
     def __init__(self) -> None:
@@ -201,8 +194,3 @@ class FakeShop:
 
     def restore(self, state: FakeSession, /) -> None:
         self._session = state
-
-
-def thread_names() -> list[str]:
-    """Names of the living threads."""
-    return [thread.name for thread in threading.enumerate()]
