@@ -110,7 +110,7 @@ def _sample(
     task: PromptTask, trajectory: Trajectory, decode: Callable[[Sequence[int]], str]
 ) -> Sample:
     response = trajectory.token_ids[trajectory.bounds[0][1] :]
-    extras = {"environment": trajectory.facts, "finish": str(trajectory.finish)}
+    extras = {"episode": trajectory.facts, "finish": str(trajectory.finish)}
     return Sample(
         completion=decode(response),
         prompt=plain_text(task.example.get("prompt", "")),

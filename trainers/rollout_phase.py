@@ -109,8 +109,8 @@ def leaf_rows(trees: Sequence[RolloutTree]) -> list[LeafRow]:
 def columns(rows: Sequence[LeafRow]) -> dict[str, list[Any]]:
     """The dictionary of TRL's rollout function, one entry per row; extras reach the rewards.
 
-    `env_mask` is there only if environments wrote tokens, `environment` (the facts that the
-    environment states about each row) only if paths acted in one.
+    `env_mask` is there only if environments wrote tokens, `episode` (the facts that the environment
+    states about each row) only if paths acted in one.
     """
     values: dict[str, list[Any]] = {
         "prompt_ids": [row.prompt_ids for row in rows],
@@ -122,5 +122,5 @@ def columns(rows: Sequence[LeafRow]) -> dict[str, list[Any]]:
     if any(0 in row.sampled for row in rows):
         values["env_mask"] = [row.sampled for row in rows]
     if any(row.trajectory.facts for row in rows):
-        values["environment"] = [dict(row.trajectory.facts) for row in rows]
+        values["episode"] = [dict(row.trajectory.facts) for row in rows]
     return values

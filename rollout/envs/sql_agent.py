@@ -24,8 +24,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from rollout.envs.base import ClosingTags, Example, Observation, TurnFormat
@@ -38,6 +40,7 @@ _INTERMEDIATE = re.compile(
 _FINAL = re.compile(r"<final_sql>((?:(?!<final_sql>).)*)</final_sql>\Z", re.DOTALL)
 _BEFORE_TAG = re.compile(_THINK, re.DOTALL)
 _FENCE = re.compile(r"\A\s*```(?:sql)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL | re.IGNORECASE)
+_MAX_OPEN = 16
 _BUDGET_USED = "error: budget: all {} intermediate queries are used, write the final query"
 
 
@@ -74,7 +77,7 @@ class SqlExecutor(Protocol):
 
 
 OpenDatabase = Callable[[Example], SqlExecutor]
-"""The executor for the database of a data-set row; called at reset, in an environment thread."""
+"""The executor for the database of a data-set row; called in the thread that will use it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +85,10 @@ class SqlAgentConfig:
     """Where queries run, and how much of the results is shown."""
 
     executor: str
-    """pkg.mod:function that takes a data-set row and returns an object with execute(sql)."""
+    """pkg.mod:function that takes a data-set row and returns an object with execute(sql), for use in
+    one thread."""
+    settings: Mapping[str, Any] = field(default_factory=dict)  # the function's own
+    """Keyword arguments of the function, besides the row."""
     max_interactions: int = 10
     """N: intermediate queries that are executed (5 for small models)."""
     max_rows: int = 3
@@ -103,9 +109,9 @@ class SqlAgentConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SqlAgentState:
-    """All that an episode remembers; the executor is shared and read-only."""
+    """All that an episode remembers; a database is not part of it, for it never changes."""
 
-    executor: SqlExecutor
+    example: Example
     num_turns: int = 0
     """Intermediate queries, those over the budget included."""
     queries: tuple[str, ...] = ()
@@ -132,12 +138,15 @@ class SqlAgent:
 
     def __init__(self, config: SqlAgentConfig) -> None:
         self._config = config
-        self._open: OpenDatabase = load_object(config.executor, key="rollout.env.options.executor")
+        opens = load_object(config.executor, key="rollout.env.options.executor")
+        self._open: OpenDatabase = partial(opens, **config.settings)
+        self._executors: OrderedDict[int, tuple[Example, SqlExecutor]] = OrderedDict()
         self._state: SqlAgentState | None = None
 
     def reset(self, example: Example, /) -> Observation | None:
         """Open the row's database; the question and the schema are in the prompt."""
-        self._state = SqlAgentState(executor=self._open(example))
+        self._state = SqlAgentState(example=example)
+        self._executor(example)  # a missing database shows at once
         return None
 
     def step(self, action: str, /) -> Observation:
@@ -173,7 +182,7 @@ class SqlAgent:
                 return Observation(broke_format=True, detail=self._facts(self._state))
             text = _BUDGET_USED.format(self._config.max_interactions)
             return Observation(text=text, detail=self._facts(self._state))
-        result = state.executor.execute(sql)
+        result = self._executor(state.example).execute(sql)
         name = normalised(sql)
         counts = name not in state.queries and _explores(result, name)
         self._state = dataclasses.replace(
@@ -184,6 +193,16 @@ class SqlAgent:
             statuses=(*state.statuses, str(result.status)),
         )
         return Observation(text=feedback(result, self._config), detail=self._facts(self._state))
+
+    def _executor(self, example: Example) -> SqlExecutor:
+        """This instance's executor for a row; the last few stay open."""
+        key = id(example)  # branches of a prompt share the row, and the entry keeps it alive
+        if key not in self._executors:
+            self._executors[key] = (example, self._open(example))
+            if len(self._executors) > _MAX_OPEN:
+                self._executors.popitem(last=False)
+        self._executors.move_to_end(key)
+        return self._executors[key][1]
 
     def _finish(self, sql: str) -> Observation:
         assert self._state is not None

@@ -8,18 +8,20 @@
 The tags are those of verl-agent; the simulator brings pages, transitions and the reward. What is not
 one of its actions changes nothing and shows the page again. Facts for rewards:
 
+* actions: what the simulator was asked to do, in order (an empty text for a turn without <action>);
 * reward: the simulator's reward of the last step, R at `buy now`, 0 before;
-* is_done: something was bought; invalid_actions: turns that the simulator refused or without
+* is_done: the simulator ended the episode; invalid_actions: turns that it refused or without
   <action>; thoughts: turns with a thought before the action.
 
-An episode that ends without buying (rollout.env.max_turns, usually 15) has reward 0 and is_done false.
+An episode that ends without buying (rollout.env.max_turns, usually 15) has reward 0.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from rollout.envs.base import ClosingTags, Example, Observation, TurnFormat
@@ -33,8 +35,8 @@ class SimulatorStep(Protocol):
     """What the simulator answers to an action."""
 
     @property
-    def text(self) -> str:
-        """The page after the action."""
+    def observation(self) -> str:
+        """The page after the action, as text."""
         ...
 
     @property
@@ -44,7 +46,7 @@ class SimulatorStep(Protocol):
 
     @property
     def is_done(self) -> bool:
-        """True when something was bought."""
+        """True when the episode is over."""
         ...
 
     @property
@@ -78,10 +80,10 @@ class WebShopConfig:
     """Which simulator."""
 
     simulator: str
-    """pkg.mod:function without arguments (or a class) that returns a new session of the simulator;
-    called in every environment thread, so it should share the catalogue."""
-    settings: Any = None  # what the function takes; the user's business
-    """If given, the function is called with it (for example with a mapping of the catalogue's files)."""
+    """pkg.mod:function (or class) that returns a new session of the simulator; called once in every
+    environment thread, so it should share the catalogue."""
+    settings: Mapping[str, Any] = field(default_factory=dict)  # the function's own
+    """Keyword arguments of the function."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +94,7 @@ class WebShopState:
     """Snapshot of the simulator."""
     reward: float = 0.0
     is_done: bool = False
+    actions: tuple[str, ...] = ()
     num_invalid: int = 0
     num_thoughts: int = 0
 
@@ -108,10 +111,8 @@ class WebShop:
     )
 
     def __init__(self, config: WebShopConfig) -> None:
-        make: Callable[..., TextSimulator] = load_object(
-            config.simulator, key="rollout.env.options.simulator"
-        )
-        self._make = make if config.settings is None else lambda: make(config.settings)
+        make = load_object(config.simulator, key="rollout.env.options.simulator")
+        self._make: Callable[[], TextSimulator] = partial(make, **config.settings)
         self._session: TextSimulator | None = None
         self._state = WebShopState(session=None)
 
@@ -125,18 +126,20 @@ class WebShop:
     def step(self, action: str, /) -> Observation:
         """Do the action of the turn; a turn without one is an empty, invalid action."""
         match = _ACTION.search(action)
+        asked = "" if match is None else match[1].strip()
         simulator = self._simulator()
-        answer = simulator.step("" if match is None else match[1].strip())
+        answer = simulator.step(asked)
         is_valid = match is not None and answer.is_valid
         old = self._state
         self._state = WebShopState(
             session=simulator.snapshot(),
             reward=answer.reward,
             is_done=answer.is_done,
+            actions=(*old.actions, asked),
             num_invalid=old.num_invalid + (not is_valid),
             num_thoughts=old.num_thoughts + (_THOUGHT.search(action) is not None),
         )
-        return Observation(text=answer.text, done=answer.is_done, detail=self._facts())
+        return Observation(text=answer.observation, done=answer.is_done, detail=self._facts())
 
     def snapshot(self) -> WebShopState:
         """The state, an immutable value."""
@@ -153,8 +156,9 @@ class WebShop:
             self._session = self._make()
         return self._session
 
-    def _facts(self) -> dict[str, float | bool | int]:
+    def _facts(self) -> dict[str, Any]:  # JSON-able
         return {
+            "actions": list(self._state.actions),
             "reward": self._state.reward,
             "is_done": self._state.is_done,
             "invalid_actions": self._state.num_invalid,

@@ -132,7 +132,7 @@ def test_rewards_get_the_facts_of_their_row(tmp_path: Path) -> None:
     original = type(function).__call__
 
     def recording(self: object, **columns: Any) -> Any:  # TRL's keyword arguments
-        facts.extend(columns["environment"])
+        facts.extend(columns["episode"])
         return original(self, **columns)
 
     with mock.patch.object(type(function), "__call__", recording):

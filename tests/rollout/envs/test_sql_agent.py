@@ -80,6 +80,7 @@ def test_the_budget_is_announced_once_and_then_enforced() -> None:
 
 def test_the_final_query_is_not_executed_and_ends_the_episode() -> None:
     environment = agent()
+    executor = environment._executor(environment.snapshot().example)
     end = environment.step("<think>ok</think><final_sql>```sql\nSELECT 1;\n```</final_sql>")
     assert end.done
     assert end.detail == {
@@ -89,7 +90,7 @@ def test_the_final_query_is_not_executed_and_ends_the_episode() -> None:
         "statuses": [],
         "final_sql": "SELECT 1;",
     }
-    assert environment.snapshot().executor.executed == []  # type: ignore[attr-defined]  # the fake's
+    assert executor.executed == []  # type: ignore[attr-defined]  # the fake's
 
 
 @pytest.mark.parametrize(
@@ -139,6 +140,32 @@ def test_statuses_are_kept_in_order() -> None:
         "<intermediate_sql>SELECT * FROM nowhere</intermediate_sql>",
     )
     assert facts["statuses"] == ["ok", "no_such_table"]
+
+
+def test_every_instance_opens_its_own_databases_and_keeps_the_last_few() -> None:
+    one, other = agent(), SqlAgent(CONFIG)
+    other.restore(one.snapshot())
+    example = one.snapshot().example
+    assert one._executor(example) is one._executor(example)
+    assert one._executor(example) is not other._executor(example)
+    rows = [{"row": number} for number in range(20)]
+    first = one._executor(rows[0])
+    for row in rows:
+        one._executor(row)
+    assert len(one._executors) == 16
+    assert one._executor(rows[0]) is not first
+
+
+def test_settings_reach_the_executor() -> None:
+    config = SqlAgentConfig(
+        executor=CONFIG.executor, settings={"more": "CREATE TABLE t (x); INSERT INTO t VALUES (5);"}
+    )
+    assert ask(agent(config), "SELECT x FROM t").text == "x\n5\n(1 rows)"
+
+
+def test_a_missing_database_shows_at_reset() -> None:
+    with pytest.raises(FileNotFoundError):
+        SqlAgent(CONFIG).reset({"database": "missing"})
 
 
 def test_helpers() -> None:

@@ -28,6 +28,7 @@ def test_a_session_until_the_purchase() -> None:
     end = shop.step("<think>that one</think><action>click[buy now]</action>")
     assert end.done
     assert end.detail == {
+        "actions": ["search[shoe]", "click[]", "", "click[buy now]"],
         "reward": 0.5,
         "is_done": True,
         "invalid_actions": 2,
@@ -45,4 +46,4 @@ def test_settings_reach_the_simulator() -> None:
     shop = WebShop(WebShopConfig(simulator=CONFIG.simulator, settings=settings))
     shop.reset({})
     assert shop._session is not None
-    assert shop._session.settings == settings  # type: ignore[attr-defined]  # the fake's
+    assert shop._session.folder == "somewhere"  # type: ignore[attr-defined]  # the fake's
