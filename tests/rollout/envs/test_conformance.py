@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
 
+from rollout.config import PromptTask, RolloutConfig
 from rollout.envs.base import Environment, Observation
+from rollout.envs.config import EnvConfig
 from rollout.envs.load import EnvironmentSource, environment_names, load_environment
 from rollout.envs.replay import ReplayEnvironment
+from rollout.envs.step_pool import StepPool
+from rollout.envs.turn_text import neutralised
+from rollout.growth import grow_trees
+from rollout.tree import FinishReason, RolloutTree
+from tests.fakes import FakeEngine, FakeRequest, Script
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,3 +198,102 @@ def test_the_frame_is_what_the_model_may_not_write(name: str) -> None:
     turns = source(name).turns
     assert turns.observation_open.strip() in turns.forbidden
     assert turns.observation_close.strip() in turns.forbidden
+
+
+def plays(name: str) -> Script:
+    """Random turns of the table, by the key of the request; nonsense behind every action."""
+    case, turns = CASES[name], source(name).turns
+
+    def script(request: FakeRequest) -> list[int]:
+        text = characters(request.input_ids[request.prompt_length :])
+        written = text.rpartition(turns.observation_close)[2]
+        rng = random.Random(request.key)
+        num_steps = text.count(turns.observation_close)
+        turn = case.final if rng.random() < 0.1 * num_steps else rng.choice(case.actions)
+        return [ord(char) for char in turn[len(written) :] + "JUNK" * 200]
+
+    return script
+
+
+def characters(token_ids: Sequence[int]) -> str:
+    return "".join(map(chr, token_ids))
+
+
+def ordinals(text: str) -> list[int]:
+    return [ord(char) for char in text]
+
+
+def grown(name: str, **limits: int) -> list[RolloutTree]:
+    """Trees of three prompts, one token per character, no EOS."""
+    env = EnvConfig(type=name, options=CASES[name].options, num_threads=4, **limits)
+    rollout = RolloutConfig(width=8, segment_length=200, max_segments=12, env=env)
+    tasks = [
+        PromptTask(prompt_id=f"p{i}", token_ids=ordinals("?"), example=CASES[name].example)
+        for i in range(3)
+    ]
+    engine = FakeEngine(script=plays(name), shuffle_seed=1)
+    trees = grow_trees(
+        engine,
+        tasks,
+        rollout,
+        decode=characters,
+        eos_token_ids={0},
+        seed=3,
+        encode=ordinals,
+    )
+    assert engine.num_open == 0
+    return trees
+
+
+def pieces(tree: RolloutTree, leaf: int) -> list[tuple[bool, str]]:
+    """(sampled, text) of the segments of a response."""
+    path = [tree.segments[i] for i in tree.path_of(leaf)[1:]]
+    return [(segment.sampled[0], characters(segment.token_ids)) for segment in path]
+
+
+def test_grown_responses_are_what_the_environment_alone_says(name: str) -> None:
+    turns = source(name).turns
+    leaves = [(tree, leaf) for tree in grown(name) for leaf in tree.leaves]
+    for tree, leaf in leaves:
+        environment = source(name).make()
+        answer = environment.reset(CASES[name].example)
+        for is_sampled, text in pieces(tree, leaf):
+            if is_sampled:
+                answer = environment.step(text)
+            else:
+                assert answer is not None
+                shown = neutralised(answer.text, turns)
+                assert text == f"{turns.observation_open}{shown}{turns.observation_close}"
+        assert answer is not None
+        facts = dict(tree.facts[leaf])
+        assert facts.pop("turns") == sum(sampled for sampled, _ in pieces(tree, leaf))
+        assert facts == answer.detail
+    assert FinishReason.FINISHED in {tree.segments[leaf].finish for tree, leaf in leaves}
+
+
+def test_grown_responses_keep_the_limits(name: str) -> None:
+    for tree in grown(name, max_turns=2, max_observation_tokens=50):
+        for leaf in tree.leaves:
+            parts = pieces(tree, leaf)
+            assert sum(sampled for sampled, _ in parts) <= 2
+            assert all(len(text) <= 50 for sampled, text in parts if not sampled)
+
+
+def test_a_step_that_takes_too_long_is_a_timeout(name: str) -> None:
+    steps = StepPool(source(name).make, num_threads=1, timeout_s=0.2)
+    state = started(name).snapshot()
+
+    def job(environment: Environment, delay_s: float) -> tuple[Observation, object]:
+        environment.restore(state)
+        time.sleep(delay_s)
+        return environment.step(CASES[name].final), environment.snapshot()
+
+    for delay_s in (1.0, 0.0):
+        steps.submit(partial(job, delay_s=delay_s), lambda outcome: None)
+    outcomes = []
+    while steps.has_work:
+        outcomes += [outcome for _, outcome in steps.take_finished(wait=True)]
+    steps.close()
+    assert outcomes[0].failure is FinishReason.ENVIRONMENT_TIMEOUT
+    assert outcomes[1].observation is not None
+    assert outcomes[1].observation.done
