@@ -385,13 +385,22 @@ def test_silence_with_a_frame_is_an_empty_frame() -> None:
 
 
 def test_boxes_in_observations_are_no_answers() -> None:
-    policy: Policy = lambda head, rng: "I stop.$" if head else "Do: \\boxed{1}\n"  # noqa: E731
-    rollout = config(TROUBLE, width=1, stop=StopConfig(box_mode="eos"))
-    (tree,) = grow(FakeEngine(script=plays(policy, "</out>")), rollout)
-    assert finishes(tree) == {FinishReason.FINISHED: 1}  # the model's own box counts
-    policy = lambda head, rng: "I stop.$" if head else "Do: x\n"  # noqa: E731
-    (tree,) = grow(FakeEngine(script=plays(policy, "</out>")), rollout)
-    assert finishes(tree) == {FinishReason.EOS: 1}
+    def finish_after(order: str) -> Counter[FinishReason]:
+        policy: Policy = lambda head, rng: "I stop.$" if head else f"Do: {order}\n"  # noqa: E731
+        rollout = config(TROUBLE, width=1, stop=StopConfig(box_mode="eos"))
+        (tree,) = grow(FakeEngine(script=plays(policy, "</out>")), rollout)
+        return finishes(tree)
+
+    assert finish_after("answer") == {FinishReason.EOS: 1}  # the observation holds the box
+    assert finish_after(r"\boxed{1}") == {FinishReason.FINISHED: 1}  # the model's own box
+
+
+def test_the_first_observation_counts_as_response() -> None:
+    env = EnvConfig(type="tests.fake_environments:DigitEcho")
+    rollout = config(env, width=1, max_response_tokens=10)
+    (tree,) = grow(FakeEngine(script=plays(lambda head, rng: "abcdefgh", "]")), rollout)
+    assert responses(tree) == ["[go]abcdef"]
+    assert finishes(tree) == {FinishReason.MAX_TOKENS: 1}
 
 
 def test_facts_survive_json() -> None:
