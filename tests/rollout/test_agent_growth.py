@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from rollout.config import PromptTask, RolloutConfig
+from rollout.dump import tree_text
 from rollout.envs.calculator import Calculator
 from rollout.envs.config import EnvConfig
 from rollout.growth import grow_trees
@@ -408,6 +409,16 @@ def test_facts_survive_json() -> None:
     again = RolloutTree.from_dict(json.loads(json.dumps(tree.to_dict())))
     assert again.facts == tree.facts
     assert set(again.facts) == set(tree.leaves)
+
+
+def test_observations_are_marked_in_the_text_of_a_tree() -> None:
+    policy: Policy = lambda head, rng: "<answer>1</answer>" if head else "<calc>1</calc>"  # noqa: E731
+    (tree,) = grow(FakeEngine(script=plays(policy)), config(width=1))
+    assert [line.strip() for line in tree_text(tree, decode).splitlines()[2:]] == [
+        "+- 1 [14] '<calc>1</calc>'",
+        r"+- 2 [20] env '\n<result>1</result>\n'",
+        "+- 3 [18] '<answer>1</answer>' finished",
+    ]
 
 
 def test_statistics_tell_turns_observations_and_failures() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -11,14 +13,22 @@ import pytest
 import torch
 
 from inference.engine import Engine
+from rewards.base import Sample, Score, Verdict
 from rollout.config import PromptTask, RolloutConfig
 from rollout.envs.config import EnvConfig
 from rollout.growth import grow_trees
+from rollout.tree import FinishReason
 from tests.tiny_policy import TREE, logged, tiny_model, tiny_trainer
+from tests.toy_rewards import CountDigits
+from trainers import build
+from trainers.evaluate import evaluate_prompts
 from trainers.policy_trainer import PolicyTrainer
+from trainers.recipe import RecipeError, read_recipe
+from trainers.reward_function import judge_with
 from trainers.rollout_phase import columns, encode_text, leaf_rows, text_of
 from trainers.tasks.char_tokenizer import char_tokenizer
 
+ROOT = Path(__file__).resolve().parents[2]
 DIGITS = RolloutConfig(
     width=4,
     segment_length=8,
@@ -149,6 +159,67 @@ def test_text_from_outside_cannot_become_a_special_token() -> None:
     assert tokenizer.eos_token_id not in ids
     assert text_of(tokenizer, ids) == "a<eos>b"
     assert tokenizer("<eos>")["input_ids"] == [tokenizer.eos_token_id]  # the setting is not sticky
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"type": "calculatr"}, r"rollout\.env\.type='calculatr' is unknown"),
+        ({"type": "calculator", "options": {"a": 1}}, "takes no options"),
+        ({"type": "calculator", "max_turn": 3}, r"rollout\.env\.max_turn: unknown key"),
+        ({"type": "calculator", "max_turns": 0}, r"rollout\.env\.max_turns=0 must be at least 1"),
+        ({"type": "calculator", "step_timeout_s": 0.0}, "must be positive and finite"),
+        ({"options": {}}, r"rollout\.env\.type is missing"),
+    ],
+)
+def test_a_recipe_with_a_wrong_environment_is_refused_at_the_start(
+    section: dict[str, Any], message: str
+) -> None:
+    raw = read_recipe(ROOT / "recipes" / "dcpo.yaml", [f"rollout.env={json.dumps(section)}"])
+    with pytest.raises(RecipeError, match=message):
+        build.check(raw)
+
+
+def test_a_recipe_with_an_environment_is_accepted() -> None:
+    section = {"type": "sql_agent", "options": {"executor": "tests.fake_environments:open_shops"}}
+    raw = read_recipe(ROOT / "recipes" / "dcpo.yaml", [f"rollout.env={json.dumps(section)}"])
+    env = build.decode_recipe(raw).rollout.env
+    assert env is not None
+    assert (env.type, env.max_turns) == ("sql_agent", 16)
+
+
+def test_an_evaluation_judges_with_the_facts(tmp_path: Path) -> None:
+    references: list[Any] = []  # rows of the data set
+    trainer = tiny_trainer(tmp_path, rollout=DIGITS)
+    tasks = [PromptTask(prompt_id="p", token_ids=trainer.encode("1+1="), example={"answer": "2"})]
+
+    def judge(
+        reward: object, samples: Sequence[Sample], **options: object
+    ) -> list[Score]:  # of score_batch
+        references.extend(sample.reference for sample in samples)
+        return [Score(value=1.0, verdict=Verdict.CORRECT) for _ in samples]
+
+    with (
+        trainer.rollout_engine() as engine,
+        mock.patch("trainers.reward_function.score_batch", judge),
+    ):
+        outcomes = evaluate_prompts(
+            engine,
+            tasks,
+            DIGITS,
+            k=3,
+            judge=judge_with(CountDigits(), trainer.decode),
+            decode=trainer.decode,
+            eos_token_ids=trainer.eos_token_ids,
+            seed=0,
+            encode=trainer.encode,
+        )
+    assert outcomes[0].correct == (True,) * 3
+    assert len(references) == 4
+    for reference in references:
+        assert reference["answer"] == "2"
+        assert "turns" in reference["episode"]
+        assert reference["finish"] in list(FinishReason)
 
 
 @pytest.mark.parametrize("piece_tokens", [1, 2, 100])
