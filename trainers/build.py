@@ -186,6 +186,11 @@ def build_memory_estimate(recipe: TrainRecipe, plan: BatchPlan) -> MemoryEstimat
     )
 
 
+def _check_environment(rollout: RolloutConfig) -> None:
+    if rollout.env is not None:
+        load_environment(rollout.env.type, rollout.env.options)
+
+
 def _check_law(rollout: RolloutConfig) -> None:
     if rollout.temperature <= 0:
         raise ValueError(
@@ -196,11 +201,6 @@ def _check_law(rollout: RolloutConfig) -> None:
             f"rollout.top_p={rollout.top_p}, top_k={rollout.top_k}, min_p={rollout.min_p}: training "
             "compares log-probs of the full law, so sample from it (1.0, 0, 0.0)"
         )
-
-
-def _check_environment(rollout: RolloutConfig) -> None:
-    if rollout.env is not None:
-        load_environment(rollout.env.type, rollout.env.options)
 
 
 def check_run(recipe: TrainRecipe) -> None:
