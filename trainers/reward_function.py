@@ -18,7 +18,7 @@ from rollout.config import PromptTask
 from rollout.tree import FinishReason, Trajectory
 from trainers.evaluate import Judged
 
-LIMIT_REASONS = (FinishReason.MAX_TOKENS, FinishReason.MAX_SEGMENTS)
+LIMIT_REASONS = (FinishReason.MAX_TOKENS, FinishReason.MAX_SEGMENTS, FinishReason.PRUNED)
 
 
 class RewardFunction:
