@@ -102,6 +102,10 @@ class PolicyTrainer(GRPOTrainer):
         self._trees: list[RolloutTree] = []
         self._draws: list[Draw] = []  # what dynamic sampling chose for the rollout in progress
         self._use = EngineUse()  # cost of the rollout in progress
+        self._judge_s = 0.0  # seconds that dynamic sampling spent on rewards
+        self._num_generated: int | None = (
+            None  # responses, if dynamic sampling made more than it used
+        )
         self._rewards = list(rewards)
         self._gathered_rewards = torch.empty(0)
         self._staging: Path | None = None
@@ -223,17 +227,19 @@ class PolicyTrainer(GRPOTrainer):
             num_rounds=self.args.dynamic_sampling_rounds,
             reward_weights=self.reward_weights.tolist(),
         )
-        num_prompts = len(groups) * self.accelerator.num_processes
-        self._record(counts.metrics(num_prompts))
+        self._num_generated = counts.generated * self.rollout_config.width
+        self._record(counts.metrics(len(groups) * self.accelerator.num_processes))
         return [dict(one.row) for one in self._draws for _ in range(self.rollout_config.width)]
 
     def _draw(self, groups: Sequence[Row], round_number: int) -> list[Draw]:
         trees = self._grow(groups, round_number)
         leaves = leaf_rows(trees)
+        started = time.perf_counter()
         scores = [
             reward.judge_leaves(leaves, self.decode, self._log_metric) for reward in self._rewards
         ]
         per_leaf = list(zip(*scores, strict=True))
+        self._judge_s += time.perf_counter() - started
         width = self.rollout_config.width
         return [
             Draw(row=row, tree=tree, scores=tuple(per_leaf[i * width : (i + 1) * width]))
@@ -250,11 +256,11 @@ class PolicyTrainer(GRPOTrainer):
             self._gathered_rewards = self.accelerator.gather(local)
         else:
             self._gathered_rewards = super()._calculate_rewards(*args, **kwargs)
-        self._record({"time/reward_s": time.perf_counter() - started})
+        self._record({"time/reward_s": time.perf_counter() - started + self._judge_s})
         return self._gathered_rewards
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        self._draws = []
+        self._draws, self._judge_s, self._num_generated = [], 0.0, None
         if self.args.dynamic_sampling_rounds:
             inputs = self._resampled(inputs)
         self._rows = inputs
@@ -268,10 +274,13 @@ class PolicyTrainer(GRPOTrainer):
         if self.args.loss_leaf_weighting == "inverse_fork":
             self._weigh_loss(output, groups, local)
         self._record(tree_metrics(groups))
+        made = self._num_generated
         self._record(
             {
-                "reward/rur": response_utilisation(advantages),
-                "reward/rur_above_0.05": response_utilisation(advantages, threshold=0.05),
+                "reward/rur": response_utilisation(advantages, num_generated=made),
+                "reward/rur_above_0.05": response_utilisation(
+                    advantages, threshold=0.05, num_generated=made
+                ),
             }
         )
         self._record_mismatch(output)

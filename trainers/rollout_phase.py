@@ -40,13 +40,17 @@ def use_metrics(uses: Sequence[EngineUse]) -> dict[str, float]:
 
     * time/rollout_s: seconds of the slowest rank.
     * rollout/tokens_per_s: tokens drawn on all ranks / those seconds.
+    * rollout/generated_tokens: tokens drawn on all ranks, also for prompts that dynamic sampling
+      dropped (rollout/sampled_tokens counts the trees that are trained on).
     * rollout/computed_tokens: tokens whose KV was computed, all ranks.
     * kv/peak_bytes: largest KV of a rank.
     """
     slowest = max(use.seconds for use in uses)
+    generated = sum(use.sampled for use in uses)
     return {
         "time/rollout_s": slowest,
-        "rollout/tokens_per_s": sum(use.sampled for use in uses) / slowest,
+        "rollout/tokens_per_s": generated / slowest,
+        "rollout/generated_tokens": float(generated),
         "rollout/computed_tokens": float(sum(use.computed for use in uses)),
         "kv/peak_bytes": float(max(use.kv_bytes for use in uses)),
     }
