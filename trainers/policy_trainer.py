@@ -103,9 +103,7 @@ class PolicyTrainer(GRPOTrainer):
         self._draws: list[Draw] = []  # what dynamic sampling chose for the rollout in progress
         self._use = EngineUse()  # cost of the rollout in progress
         self._judge_s = 0.0  # seconds that dynamic sampling spent on rewards
-        self._num_generated: int | None = (
-            None  # responses, if dynamic sampling made more than it used
-        )
+        self._num_generated: int | None = None  # responses made; None: those of the batch
         self._rewards = list(rewards)
         self._gathered_rewards = torch.empty(0)
         self._staging: Path | None = None

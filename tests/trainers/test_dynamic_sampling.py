@@ -25,7 +25,7 @@ from trainers.dynamic_sampling import (
 )
 from trainers.policy_trainer import PolicyTrainer
 
-DATA = [{"prompt_id": f"p{i}", "hard": i % 3 == 0} for i in range(30)]
+DATA: list[dict[str, Any]] = [{"prompt_id": f"p{i}", "hard": i % 3 == 0} for i in range(30)]
 TREE = RolloutConfig(width=4, segment_length=4, max_segments=3)
 
 

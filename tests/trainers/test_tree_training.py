@@ -66,7 +66,8 @@ def by_completion(trainer: PolicyTrainer, values: list[float]) -> dict[tuple[int
 def buffered(trainer: PolicyTrainer, name: str) -> dict[tuple[int, ...], float]:
     """A column of the shuffled training rows, by the tokens of the row."""
     found = {}
-    for part in trainer._buffered_inputs or []:
+    parts: list[dict[str, torch.Tensor]] = trainer._buffered_inputs or []
+    for part in parts:
         for row in range(len(part["prompt_ids"])):
             prompt = part["prompt_ids"][row][part["prompt_mask"][row].bool()]
             response = part["completion_ids"][row][part["completion_mask"][row].bool()]
@@ -122,7 +123,7 @@ def test_store_statistics_are_those_of_the_weighted_leaves(tmp_path: Path) -> No
 def test_baselines_with_leaf_weights_balance_the_weighted_advantages(
     tmp_path: Path, advantage: str
 ) -> None:
-    settings = {"advantage": advantage, "leaf_weighting": "inverse_fork"}
+    settings: dict[str, Any] = {"advantage": advantage, "leaf_weighting": "inverse_fork"}
     if advantage == "tree":
         settings["adv_norm"] = "none"
     batch = batch_of(trained(tmp_path, **settings))
@@ -143,7 +144,7 @@ def test_loss_weights_reach_their_rows_and_the_token_count(tmp_path: Path) -> No
     assert {key: rows[key] for key in wanted} == pytest.approx(wanted, abs=1e-6)
     assert len(set(weights)) > 2
     lengths = [sum(row.loss_mask) for tree in batch.trees for row in tree.trajectories()]
-    parts = trainer._buffered_inputs or []
+    parts: list[dict[str, torch.Tensor]] = trainer._buffered_inputs or []
     assert parts[0]["num_items_in_batch"].item() == pytest.approx(
         sum(w * n for w, n in zip(weights, lengths, strict=True)), rel=1e-6
     )

@@ -101,8 +101,8 @@ def ours(folder: Path, rollout: RolloutConfig, **settings: Any) -> tuple[PolicyT
         recorded.append({**columns(leaf_rows(batch.trees)), "known": batch.rewards})
         return output
 
-    trainer._generate_and_score_completions = record  # type: ignore[method-assign]  # a recorder
-    trainer.train()
+    with mock.patch.object(trainer, "_generate_and_score_completions", record):
+        trainer.train()
     return trainer, recorded
 
 
@@ -113,7 +113,7 @@ def theirs(folder: Path, recorded: list[Any], **settings: Any) -> GRPOTrainer:
     def replay(prompts: list[Any], trainer: GRPOTrainer) -> dict[str, list[Any]]:
         return dict(next(batches))
 
-    def known_reward(*, known: list[float], **_: Any) -> list[float]:
+    def known_reward(*, known: list[float | None], **_: Any) -> list[float | None]:
         return known
 
     trainer = GRPOTrainer(
@@ -132,7 +132,7 @@ def theirs(folder: Path, recorded: list[Any], **settings: Any) -> GRPOTrainer:
         ),
         train_dataset=sums_dataset(),
         processing_class=char_tokenizer(),
-        rollout_func=replay,  # type: ignore[arg-type]  # TRL names the trainer's class loosely
+        rollout_func=replay,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
