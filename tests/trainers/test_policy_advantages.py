@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,14 @@ def test_two_trees_of_one_prompt_are_one_visit_with_their_own_sub_groups(tmp_pat
     swapped, _ = leaf_advantages(args, [other, EXAMPLE], PromptStore())
     assert store.get("irregular").visits == 1
     assert both == pytest.approx(swapped[6:] + swapped[:6], abs=1e-12)
+
+
+def test_every_prompt_is_scaled_by_its_own_spread(tmp_path: Path) -> None:
+    args = make_config(tmp_path, advantage="dcpo_tree")
+    other = replace(with_rewards([EXAMPLE], [5.0, 0.0, 9.0, 1.0, 2.0, 0.0])[0], prompt_id="other")
+    both, _ = leaf_advantages(args, [EXAMPLE, other], PromptStore())
+    alone, _ = leaf_advantages(args, [other], PromptStore())
+    assert both[6:] == alone
 
 
 @pytest.mark.parametrize("advantage", ["sas", "dcpo_tree"])
