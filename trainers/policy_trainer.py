@@ -37,7 +37,7 @@ from rollout.stats import GrowthStats, growth_stats
 from rollout.tree import RolloutTree
 from trainers import checkpointing, policy_advantages, policy_loss
 from trainers.advantages import response_utilisation
-from trainers.clip_metrics import clip_counts, clip_metrics, merge_clip_counts, token_clip_ratio
+from trainers.clip_metrics import clip_counts
 from trainers.combinations import check_rollout
 from trainers.dynamic_sampling import Draw, Replacements, draw_with_signal
 from trainers.leaf_groups import LeafGroup, leaf_groups, with_rewards
@@ -57,6 +57,7 @@ from trainers.rollout_phase import (
     use_metrics,
 )
 from trainers.sampler import EpochRepeatSampler
+from trainers.step_metrics import StepMetrics, mismatch_metrics
 from trainers.tree_metrics import tree_metrics
 
 logger = logging.getLogger(__name__)
@@ -108,8 +109,7 @@ class PolicyTrainer(GRPOTrainer):
         self._rewards = list(rewards)
         self._gathered_rewards = torch.empty(0)
         self._staging: Path | None = None
-        self._clip_counts: list[torch.Tensor] = []  # one vector per micro-batch of the step
-        self._token_sums: dict[str, Any] = {}  # name -> (sum, count) tensors of the step
+        self._step_metrics = StepMetrics()
         super().__init__(
             model=model,
             reward_funcs=list(rewards),
@@ -118,9 +118,7 @@ class PolicyTrainer(GRPOTrainer):
             processing_class=processing_class,
             callbacks=callbacks,
             peft_config=peft_config,
-            rollout_func=cast(
-                "Any", _rollout_func
-            ),  # TRL types the trainer argument by its own class
+            rollout_func=cast("Any", _rollout_func),  # TRL types its argument by its own class
         )
 
     # ---- data order ------------------------------------------------------------------------
@@ -329,21 +327,11 @@ class PolicyTrainer(GRPOTrainer):
         output["num_items_in_batch"] = (weights * lengths).sum()
 
     def _record_mismatch(self, output: dict[str, Any]) -> None:
-        """|engine - trainer| log-prob difference over the loss tokens of all ranks, nats."""
+        """Compare the engine's log-probs with the trainer's, where it computed them."""
         old = output.get("old_per_token_logps")
-        if old is None:
-            return
-        gap = (old - output["sampling_per_token_logps"]).abs()[_loss_mask(output)]
-        sums = torch.stack([gap.sum(), gap.new_tensor(gap.numel()), (gap > 0.1).sum().float()])
-        total, count, large = self.accelerator.reduce(sums, reduction="sum").tolist()
-        largest = self.accelerator.gather(gap.max() if gap.numel() else gap.new_zeros(())).max()
-        self._record(
-            {
-                "policy/engine_mismatch_max": largest.item(),
-                "policy/engine_mismatch_mean": total / max(count, 1.0),
-                "policy/engine_mismatch_large_frac": large / max(count, 1.0),
-            }
-        )
+        if old is not None:
+            gap = (old - output["sampling_per_token_logps"]).abs()[_loss_mask(output)]
+            self._record(mismatch_metrics(gap, self.accelerator))
 
     # ---- loss ------------------------------------------------------------------------------
 
@@ -361,16 +349,16 @@ class PolicyTrainer(GRPOTrainer):
         loss_BT, clip = policy_loss.token_loss(
             self.args, logprobs_BT, old_BT, inputs["advantages"], loss_mask_BT
         )
+        values = {"entropy": entropies_BT[loss_mask_BT]}
         if self.beta != 0.0:
             kl_BT = policy_loss.kl_k3(logprobs_BT, inputs["ref_per_token_logps"])
             loss_BT = loss_BT + self.beta * kl_BT
-            self._track(policy_kl=kl_BT[loss_mask_BT])
+            values["kl"] = kl_BT[loss_mask_BT]
         if "row_weights" in inputs:
             loss_BT = loss_BT * inputs["row_weights"][:, None]
-        self._track(entropy=entropies_BT[loss_mask_BT])
-        self._clip_counts.append(clip_counts(clip, old_BT, loss_mask_BT))
+        self._step_metrics.add(clip_counts(clip, old_BT, loss_mask_BT), **values)
         if self.accelerator.sync_gradients:
-            self._record_step()
+            self._record(self._step_metrics.flush(self.accelerator))
         share = policy_loss.aggregate(self.args, loss_BT, loss_mask_BT, self._step_size(inputs))
         return share * self.accelerator.num_processes
 
@@ -385,23 +373,6 @@ class PolicyTrainer(GRPOTrainer):
             num_prompts=rows / self.rollout_config.width,
             max_length=self.rollout_config.response_limit,
         )
-
-    def _track(self, **values: torch.Tensor) -> None:
-        for name, value_N in values.items():
-            sums = torch.stack([value_N.detach().sum(), value_N.new_tensor(value_N.numel())])
-            self._token_sums[name] = self._token_sums.get(name, 0) + sums
-
-    def _record_step(self) -> None:
-        """Metrics of the optimizer step, from numerators and denominators of all its tokens."""
-        counts_RC = self.accelerator.gather(torch.stack(self._clip_counts))
-        self._record(clip_metrics(merge_clip_counts(counts_RC)))
-        ratios = [token_clip_ratio(counts_C) for counts_C in counts_RC]
-        self._record({"clip/tcr": sum(ratios) / len(ratios)})
-        for name, sums in self._token_sums.items():
-            total, count = self.accelerator.reduce(sums, reduction="sum").tolist()
-            self._record({f"policy/{name.removeprefix('policy_')}": total / max(count, 1.0)})
-        self._clip_counts.clear()
-        self._token_sums.clear()
 
     def log_evaluation(self, metrics: Mapping[str, float]) -> None:
         """Log held-out figures on their own, without flushing the training metrics."""
