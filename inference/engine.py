@@ -7,13 +7,15 @@ thread at a time calls it, and a session is entered and left by the same thread.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 
 from inference.kv.cache import TreeCache
 from inference.kv.pool import FullKV, KVBudgetError, SlotPool
+from inference.packed_weights import PackedWeights
 from inference.path import Path, Request
 from inference.philox import uniforms
 from inference.probe import probe
@@ -21,7 +23,7 @@ from inference.requests import DecodedSegment, SamplingParams, StopCause
 from inference.runner import ModelRunner, StepContext, rollout_mode
 from inference.sampling import Draws, sample
 from inference.scheduler import Scheduler, StepWork
-from inference.step_plan import AttentionBackend, build_plan
+from inference.step_plan import AttentionChoice, build_plan, choose_backend
 from inference.supported import UnsupportedModelError
 
 __all__ = [
@@ -44,8 +46,11 @@ class EngineConfig:
     """Tokens fed in one forward; longer prompts are fed in several."""
     max_running: int = 512
     """Requests that decode at the same time; the others wait."""
-    attention: AttentionBackend = "shared_prefix"
-    """"shared_prefix" reads a common prefix once for all its branches, "gather" once per branch."""
+    attention: AttentionChoice = "auto"
+    """"native" is the compiled CPU kernel, "shared_prefix" and "gather" are torch operations (a common
+    prefix is read once, or once per branch); "auto" takes the first that runs here."""
+    pack_weights: bool = True
+    """Keep linear weights in oneDNN's layout while a session is open (CPU only; a copy of them)."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -57,8 +62,8 @@ class EngineConfig:
             raise ValueError(f"max_batch_tokens={self.max_batch_tokens} must be at least 1")
         if self.max_running < 1:
             raise ValueError(f"max_running={self.max_running} must be at least 1")
-        if self.attention not in ("gather", "shared_prefix"):
-            raise ValueError(f"attention={self.attention!r}; choose 'shared_prefix' or 'gather'")
+        if self.attention not in get_args(AttentionChoice):
+            raise ValueError(f"attention={self.attention!r}; choose one of {get_args(AttentionChoice)}")
 
 
 @dataclass(slots=True)
@@ -79,6 +84,8 @@ class Engine:
         self.config = config or EngineConfig()
         self.stats = EngineStats()
         self._runner = ModelRunner(model)
+        self._weights = PackedWeights()
+        self._backend = choose_backend(self.config.attention, self._runner.device, self._runner.dtype)
         self._kv = FullKV()
         self._cache = TreeCache(SlotPool(self.config.max_kv_tokens))
         self._scheduler = Scheduler(
@@ -106,11 +113,11 @@ class Engine:
         if self._in_session:
             raise RuntimeError("the engine is already in a session; sessions do not nest")
         if not self._is_probed:
-            probe(self._runner, self.config.attention)
+            probe(self._runner, self._backend)
             self._is_probed = True
         self._in_session = True
         try:
-            with rollout_mode(self._runner.model):
+            with rollout_mode(self._runner.model), self._packed():
                 yield self
         except BaseException:
             self.reset()
@@ -138,6 +145,7 @@ class Engine:
                 f"{self._policy_version}; close them before the weights change"
             )
         self._policy_version = version
+        self._weights.forget()
         self._drop_unused()
 
     # ---------------------------------------------------------------- paths
@@ -318,12 +326,15 @@ class Engine:
 
     # ---------------------------------------------------------------- helpers
 
+    def _packed(self) -> AbstractContextManager[None]:
+        return self._weights.installed(self._runner.model) if self.config.pack_weights else nullcontext()
+
     def _forward(self, work: StepWork) -> torch.Tensor:
         plan = build_plan(
             work.spans,
             token_ids=work.token_ids,
             logit_rows=work.logit_rows,
-            backend=self.config.attention,
+            backend=self._backend,
             device=self._runner.device,
         )
         self._kv.reserve(self._cache.pool.num_created)

@@ -59,6 +59,11 @@ class ModelRunner:
         return next(self.model.parameters()).device
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the first floating parameter."""
+        return next(p.dtype for p in self.model.parameters() if p.is_floating_point())
+
+    @property
     def model_type(self) -> str:
         """Type name of the model, for messages."""
         return str(getattr(self.configs[0], "model_type", "unknown"))

@@ -126,6 +126,10 @@ class FullKV:
             values.index_select(1, flat).unflatten(1, slots.shape),
         )
 
+    def store(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return all keys and values [K, slots, D] of a layer, not copied."""
+        return self._layers[layer]
+
     def reserve(self, num_slots: int) -> None:
         """Make room for slots 0..num_slots-1 in the layers that exist."""
         for layer, (keys, values) in self._layers.items():
