@@ -16,6 +16,9 @@
 #include <cstring>
 #include <limits>
 #include <vector>
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
 
 namespace {
 
@@ -50,16 +53,37 @@ inline v16 exp16(v16 x) {
   return keep ? (v16)bits : splat(0.0f);
 }
 
-inline float sum16(v16 x) {
-  float s = 0;
-  for (int i = 0; i < 16; ++i) s += x[i];
-  return s;
+// Keeps a value in a register; otherwise the compiler loads it again for each product.
+#if defined(__AVX512F__)
+inline void hold(v16& x) { asm("" : "+v"(x)); }
+#else
+inline void hold(v16&) {}
+#endif
+
+// Lanes i and i ^ STEP change places.
+template <int STEP>
+inline v16 swapped(v16 x) {
+  i16 index;
+  for (int i = 0; i < 16; ++i) index[i] = i ^ STEP;
+  return __builtin_shuffle(x, index);
 }
 
+inline float sum16(v16 x) {
+  x += swapped<8>(x);
+  x += swapped<4>(x);
+  x += swapped<2>(x);
+  x += swapped<1>(x);
+  return x[0];
+}
+
+inline v16 larger(v16 a, v16 b) { return a > b ? a : b; }
+
 inline float max16(v16 x) {
-  float m = x[0];
-  for (int i = 1; i < 16; ++i) m = std::max(m, x[i]);
-  return m;
+  x = larger(x, swapped<8>(x));
+  x = larger(x, swapped<4>(x));
+  x = larger(x, swapped<2>(x));
+  x = larger(x, swapped<1>(x));
+  return x[0];
 }
 
 inline float widen(uint16_t x) {
@@ -145,7 +169,9 @@ struct Call {            // one per layer
 namespace {
 
 struct Scratch {
-  std::vector<float> query, keys, values, acc, top, total, scores;
+  std::vector<float> query, keys, values;         // float32 arithmetic
+  std::vector<uint32_t> query2, keys2, values2;   // bfloat16 pairs
+  std::vector<float> acc, top, total, scores;
 };
 
 struct Unit {
@@ -198,11 +224,12 @@ void fill_values(const Call& c, const Unit& u, const int64_t* slots, int count, 
 }
 
 // scores[GROUP][TILE] of four query vectors
-inline void score(const float* query, int width, const float* keys, float* scores) {
+inline void score_group(const float* query, int width, const float* keys, float* scores) {
   v16 acc[GROUP][4] = {};
   for (int d = 0; d < width; ++d) {
     const float* k = keys + d * TILE;
-    const v16 k0 = load(k), k1 = load(k + 16), k2 = load(k + 32), k3 = load(k + 48);
+    v16 k0 = load(k), k1 = load(k + 16), k2 = load(k + 32), k3 = load(k + 48);
+    hold(k0), hold(k1), hold(k2), hold(k3);
     for (int q = 0; q < GROUP; ++q) {
       const v16 x = splat(query[q * width + d]);
       acc[q][0] += x * k0;
@@ -223,7 +250,10 @@ inline void weigh(const float* weights, int count, const float* values, int padd
     for (int b = 0; b < BLOCKS; ++b) acc[q][b] = load(out + q * padded + 16 * b);
   for (int j = 0; j < count; ++j) {
     v16 v[BLOCKS];
-    for (int b = 0; b < BLOCKS; ++b) v[b] = load(values + j * padded + 16 * b);
+    for (int b = 0; b < BLOCKS; ++b) {
+      v[b] = load(values + j * padded + 16 * b);
+      hold(v[b]);
+    }
     for (int q = 0; q < GROUP; ++q) {
       const v16 w = splat(weights[q * TILE + j]);
       for (int b = 0; b < BLOCKS; ++b) acc[q][b] += w * v[b];
@@ -247,10 +277,7 @@ inline void soften(float* scores, int low, int high, float softcap, float* acc, 
   for (int j = 0; j < low; ++j) scores[j] = HIDDEN;
   for (int j = std::max(high, 0); j < TILE; ++j) scores[j] = HIDDEN;
   const v16 s0 = load(scores), s1 = load(scores + 16), s2 = load(scores + 32), s3 = load(scores + 48);
-  v16 m = s0 > s1 ? s0 : s1;
-  m = m > s2 ? m : s2;
-  m = m > s3 ? m : s3;
-  const float highest = std::max(*top, max16(m));
+  const float highest = std::max(*top, max16(larger(larger(s0, s1), larger(s2, s3))));
   if (highest > *top) {
     const float factor = *total > 0 ? std::exp(*top - highest) : 0.0f;
     for (int d = 0; d < padded; d += 16) store(acc + d, load(acc + d) * factor);
@@ -278,21 +305,138 @@ void fill_queries(const Call& c, const Plan& p, const Unit& u, int per_kv, int p
   std::fill(to, s.query.data() + padded_vectors * c.width, 0.0f);
 }
 
-void run_unit(const Call& c, const Plan& p, const Unit& u, float* partial, float* lse) {
-  static thread_local Scratch s;
-  const int per_kv = c.num_heads / c.num_kv_heads, width = c.width;
+// float32 arithmetic, whatever the stored type.
+struct Wide {
+  static void prepare(const Call& c, const Plan& p, const Unit& u, int per_kv, int vectors, int padded, Scratch& s) {
+    s.query.resize(vectors * c.width);
+    s.keys.resize(TILE * c.width);
+    s.values.assign(TILE * padded, 0.0f);
+    if (c.is_bfloat16) fill_queries<uint16_t>(c, p, u, per_kv, vectors, s);
+    else fill_queries<float>(c, p, u, per_kv, vectors, s);
+  }
+  static void fill(const Call& c, const Unit& u, const int64_t* slots, int count, int padded, Scratch& s) {
+    if (c.keys_are_bfloat16) fill_keys<uint16_t>(c, u, slots, count, s.keys.data());
+    else fill_keys<float>(c, u, slots, count, s.keys.data());
+    if (c.values_are_bfloat16) fill_values<uint16_t>(c, u, slots, count, padded, s.values.data());
+    else fill_values<float>(c, u, slots, count, padded, s.values.data());
+  }
+  static void score(const Call& c, int vector, Scratch& s) {
+    score_group(&s.query[vector * c.width], c.width, s.keys.data(), s.scores.data());
+  }
+  static void weigh(int vector, int count, int padded, Scratch& s) {
+    weigh_all(s.scores.data(), count, s.values.data(), padded, &s.acc[vector * padded]);
+  }
+};
+
+#ifdef __AVX512BF16__
+// Products of bfloat16 pairs with float32 sums; softmax weights are rounded to bfloat16 (8 bits).
+struct Pairs {
+  static int num_pairs(const Call& c) { return (c.width + 31) / 32 * 16; }
+
+  static void prepare(const Call& c, const Plan& p, const Unit& u, int per_kv, int vectors, int padded, Scratch& s) {
+    const int pairs = num_pairs(c);
+    s.query2.assign(vectors * pairs, 0);
+    s.keys2.resize(TILE * pairs);
+    s.values2.assign(TILE / 2 * padded, 0);
+    uint32_t* to = s.query2.data();
+    for (int64_t e = u.begin; e < u.end; ++e)
+      for (int n = 0; n < per_kv; ++n, to += pairs)
+        std::memcpy(to, static_cast<const uint16_t*>(c.query) + (u.kv_head * per_kv + n) * c.query_head_stride + p.member[e] * c.query_token_stride, 2 * c.width);
+  }
+
+  static void fill(const Call& c, const Unit& u, const int64_t* slots, int count, int padded, Scratch& s) {
+    const uint16_t* keys = static_cast<const uint16_t*>(c.keys) + u.kv_head * c.kv_head_stride;
+    const uint16_t* values = static_cast<const uint16_t*>(c.values) + u.kv_head * c.value_head_stride;
+    const int width = c.width, pairs = num_pairs(c);
+    for (int block = 0; block < TILE; block += 16)
+      for (int d = 0; d < pairs; d += 16) {
+        v16 rows[16];
+        for (int j = 0; j < 16; ++j) {
+          rows[j] = v16{};
+          if (block + j < count) std::memcpy(&rows[j], keys + slots[block + j] * width + 2 * d, 2 * std::min(32, width - 2 * d));
+        }
+        transpose16(rows);
+        for (int i = 0; i < 16; ++i) std::memcpy(&s.keys2[(d + i) * TILE + block], &rows[i], 64);
+      }
+    const int value_width = c.value_width;
+    for (int j = 0; j < count; j += 2) {
+      const uint16_t* low = values + slots[j] * value_width;
+      const uint16_t* high = j + 1 < count ? values + slots[j + 1] * value_width : nullptr;
+      uint32_t* to = &s.values2[j / 2 * padded];
+      for (int d = 0; d < value_width; ++d) to[d] = low[d] | (high ? static_cast<uint32_t>(high[d]) << 16 : 0);
+    }
+  }
+
+  static void score(const Call& c, int vector, Scratch& s) {
+    const int pairs = num_pairs(c);
+    const uint32_t *query = &s.query2[vector * pairs], *keys = s.keys2.data();
+    float* scores = s.scores.data();
+    __m512 acc[GROUP][4];
+    for (int q = 0; q < GROUP; ++q)
+      for (int b = 0; b < 4; ++b) acc[q][b] = _mm512_setzero_ps();
+    for (int d = 0; d < pairs; ++d) {
+      __m512i k[4];
+      for (int b = 0; b < 4; ++b) {
+        k[b] = _mm512_loadu_si512(keys + d * TILE + 16 * b);
+        asm("" : "+v"(k[b]));
+      }
+      for (int q = 0; q < GROUP; ++q) {
+        const __m512i x = _mm512_set1_epi32(query[q * pairs + d]);
+        for (int b = 0; b < 4; ++b) acc[q][b] = _mm512_dpbf16_ps(acc[q][b], (__m512bh)x, (__m512bh)k[b]);
+      }
+    }
+    for (int q = 0; q < GROUP; ++q)
+      for (int b = 0; b < 4; ++b) store(scores + q * TILE + 16 * b, (v16)acc[q][b] * c.scale);
+  }
+
+  template <int BLOCKS>
+  static void weigh_blocks(const uint32_t* weights, int num_pairs, const uint32_t* values, int padded, float* out) {
+    __m512 acc[GROUP][BLOCKS];
+    for (int q = 0; q < GROUP; ++q)
+      for (int b = 0; b < BLOCKS; ++b) acc[q][b] = _mm512_loadu_ps(out + q * padded + 16 * b);
+    for (int j = 0; j < num_pairs; ++j) {
+      __m512i v[BLOCKS];
+      for (int b = 0; b < BLOCKS; ++b) {
+        v[b] = _mm512_loadu_si512(values + j * padded + 16 * b);
+        asm("" : "+v"(v[b]));
+      }
+      for (int q = 0; q < GROUP; ++q) {
+        const __m512i w = _mm512_set1_epi32(weights[q * TILE / 2 + j]);
+        for (int b = 0; b < BLOCKS; ++b) acc[q][b] = _mm512_dpbf16_ps(acc[q][b], (__m512bh)w, (__m512bh)v[b]);
+      }
+    }
+    for (int q = 0; q < GROUP; ++q)
+      for (int b = 0; b < BLOCKS; ++b) _mm512_storeu_ps(out + q * padded + 16 * b, acc[q][b]);
+  }
+
+  static void weigh(int vector, int count, int padded, Scratch& s) {
+    alignas(64) uint32_t weights[GROUP * TILE / 2];
+    for (int i = 0; i < GROUP * TILE; i += 32) {
+      const __m512bh pair = _mm512_cvtne2ps_pbh((__m512)load(&s.scores[i + 16]), (__m512)load(&s.scores[i]));
+      std::memcpy(&weights[i / 2], &pair, 64);
+    }
+    const int pairs = (count + 1) / 2;
+    const uint32_t* values = s.values2.data();
+    float* out = &s.acc[vector * padded];
+    int d = 0;
+    for (; d + 64 <= padded; d += 64) weigh_blocks<4>(weights, pairs, values + d, padded, out + d);
+    for (; d + 32 <= padded; d += 32) weigh_blocks<2>(weights, pairs, values + d, padded, out + d);
+    for (; d < padded; d += 16) weigh_blocks<1>(weights, pairs, values + d, padded, out + d);
+  }
+};
+#endif
+
+template <typename Math>
+void run_unit(const Call& c, const Plan& p, const Unit& u, Scratch& s, float* partial, float* lse) {
+  const int per_kv = c.num_heads / c.num_kv_heads;
   const int padded = (c.value_width + 15) / 16 * 16;
   const int vectors = (u.end - u.begin) * per_kv;
   const int padded_vectors = (vectors + GROUP - 1) / GROUP * GROUP;
-  s.query.resize(padded_vectors * width);
-  s.keys.resize(TILE * width);
-  s.values.assign(TILE * padded, 0.0f);
+  Math::prepare(c, p, u, per_kv, padded_vectors, padded, s);
   s.acc.assign(padded_vectors * padded, 0.0f);
   s.top.assign(padded_vectors, HIDDEN);
   s.total.assign(padded_vectors, 0.0f);
   s.scores.resize(GROUP * TILE);
-  if (c.is_bfloat16) fill_queries<uint16_t>(c, p, u, per_kv, padded_vectors, s);
-  else fill_queries<float>(c, p, u, per_kv, padded_vectors, s);
   const int64_t start = p.first[u.chain];
   int64_t lowest = p.num_keys[u.chain], highest = 0;  // keys that any query of the unit sees
   for (int64_t e = u.begin; e < u.end; ++e) {
@@ -302,11 +446,7 @@ void run_unit(const Call& c, const Plan& p, const Unit& u, float* partial, float
   }
   for (int64_t key = lowest; key < highest; key += TILE) {
     const int count = std::min<int64_t>(TILE, highest - key);
-    const int64_t* slots = slots_of(p, u, key);
-    if (c.keys_are_bfloat16) fill_keys<uint16_t>(c, u, slots, count, s.keys.data());
-    else fill_keys<float>(c, u, slots, count, s.keys.data());
-    if (c.values_are_bfloat16) fill_values<uint16_t>(c, u, slots, count, padded, s.values.data());
-    else fill_values<float>(c, u, slots, count, padded, s.values.data());
+    Math::fill(c, u, slots_of(p, u, key), count, padded, s);
     for (int v = 0; v < padded_vectors; v += GROUP) {
       int low[GROUP], high[GROUP], most = 0;
       for (int q = 0; q < GROUP; ++q) {
@@ -319,14 +459,14 @@ void run_unit(const Call& c, const Plan& p, const Unit& u, float* partial, float
         if (low[q] < high[q]) most = std::max(most, high[q]);
       }
       if (!most) continue;
-      score(&s.query[v * width], width, s.keys.data(), s.scores.data());
+      Math::score(c, v, s);
       for (int q = 0; q < GROUP; ++q) {
         if (low[q] < high[q])
           soften(&s.scores[q * TILE], low[q], high[q], c.softcap, &s.acc[(v + q) * padded], padded, &s.top[v + q], &s.total[v + q]);
         else
           std::fill_n(&s.scores[q * TILE], TILE, 0.0f);
       }
-      weigh_all(s.scores.data(), most, s.values.data(), padded, &s.acc[v * padded]);
+      Math::weigh(v, most, padded, s);
     }
   }
   for (int v = 0; v < vectors; ++v) {
@@ -340,14 +480,16 @@ void run_unit(const Call& c, const Plan& p, const Unit& u, float* partial, float
 
 template <typename T>
 void merge_token(const Call& c, const Plan& p, int64_t token, const float* partial, const float* lse) {
-  static thread_local std::vector<float> sum;
+  static thread_local std::vector<float> kept;
+  kept.resize(c.value_width);
+  float* sum = kept.data();
   const int value_width = c.value_width;
   const int64_t begin = p.token_begin[token], end = p.token_begin[token + 1];
   for (int64_t head = 0; head < c.num_heads; ++head) {
     float top = c.sinks ? c.sinks[head] : -std::numeric_limits<float>::infinity();
     for (int64_t i = begin; i < end; ++i) top = std::max(top, lse[p.token_entry[i] * c.num_heads + head]);
     float total = c.sinks ? std::exp(c.sinks[head] - top) : 0.0f;
-    sum.assign(value_width, 0.0f);
+    std::fill_n(sum, value_width, 0.0f);
     for (int64_t i = begin; i < end; ++i) {
       const int64_t entry = p.token_entry[i] * c.num_heads + head;
       const float weight = std::exp(lse[entry] - top);
@@ -459,8 +601,17 @@ void attend(const Plan* plan, const Call* call) {
         units.push_back({chain, begin, std::min(begin + step, p.entry_begin[chain + 1]), head});
   float *partials = partial.data(), *sums = lse.data();
   const int threads = c.num_threads;
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-  for (size_t i = 0; i < units.size(); ++i) run_unit(c, p, units[i], partials, sums);
+  auto* run = run_unit<Wide>;
+#ifdef __AVX512BF16__
+  if (c.is_bfloat16 && c.keys_are_bfloat16 && c.values_are_bfloat16) run = run_unit<Pairs>;
+#endif
+#pragma omp parallel num_threads(threads)
+  {
+    static thread_local Scratch scratch;
+    Scratch& s = scratch;
+#pragma omp for schedule(dynamic)
+    for (size_t i = 0; i < units.size(); ++i) run(c, p, units[i], s, partials, sums);
+  }
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t token = 0; token < p.num_tokens; ++token) {
     if (c.is_bfloat16) merge_token<uint16_t>(c, p, token, partials, sums);
