@@ -7,12 +7,13 @@ thread at a time calls it, and a session is entered and left by the same thread.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import get_args
 
 import torch
 
+from inference.fused_norms import fused_norms
 from inference.kv.cache import TreeCache
 from inference.kv.pool import FullKV, KVBudgetError, SlotPool
 from inference.packed_weights import PackedWeights
@@ -117,7 +118,7 @@ class Engine:
             self._is_probed = True
         self._in_session = True
         try:
-            with rollout_mode(self._runner.model), self._packed():
+            with rollout_mode(self._runner.model), self._fast_layers():
                 yield self
         except BaseException:
             self.reset()
@@ -326,8 +327,13 @@ class Engine:
 
     # ---------------------------------------------------------------- helpers
 
-    def _packed(self) -> AbstractContextManager[None]:
-        return self._weights.installed(self._runner.model) if self.config.pack_weights else nullcontext()
+    @contextmanager
+    def _fast_layers(self) -> Iterator[None]:
+        if not self.config.pack_weights:
+            yield
+            return
+        with self._weights.installed(self._runner.model), fused_norms(self._runner.model):
+            yield
 
     def _forward(self, work: StepWork) -> torch.Tensor:
         plan = build_plan(

@@ -182,6 +182,8 @@ def tree_attention(
         softcap=softcap,
         sinks_H=s_aux,
     )
+    if not torch.is_autocast_enabled(query.device.type):
+        return attend(context.plan, context.kv, layer, query[0], settings)[None], None
     with torch.autocast(query.device.type, enabled=False):  # softmax and sums stay float32
         return attend(context.plan, context.kv, layer, query[0], settings)[None], None
 

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 
 import torch
 
+from inference.native.row_ops import write_slots
+
 _FIRST_CAPACITY = 1024
 _PAGE = 16
 """Slots of a page: 2 KiB of a kv head of width 64 in bfloat16, enough for the hardware to read ahead."""
@@ -149,8 +151,9 @@ class FullKV:
         if layer not in self._layers:
             self._create(layer, keys_KTD, values_KTD, int(slots_T.max()) + 1)
         keys, values = self._layers[layer]
-        keys.index_copy_(1, slots_T, keys_KTD.to(keys.dtype))
-        values.index_copy_(1, slots_T, values_KTD.to(values.dtype))
+        for store, new in ((keys, keys_KTD), (values, values_KTD)):
+            if not write_slots(store, slots_T, new):
+                store.index_copy_(1, slots_T, new.to(store.dtype))
 
     def read(self, layer: int, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return keys and values [K, *slots.shape, D], copied out of the store."""

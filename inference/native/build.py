@@ -1,4 +1,4 @@
-"""Building the kernel: one call of the system's C++ compiler, kept in the user's cache folder.
+"""Building the kernels: one call of the system's C++ compiler, kept in the user's cache folder.
 
 The file name holds a hash of the source, the flags, the compiler's version and the processor, so a
 changed one is built anew and a shared home folder serves different machines. Without a compiler, or
@@ -20,7 +20,7 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-_SOURCE = Path(__file__).with_name("tree_attention.cpp")
+_SOURCES = tuple(Path(__file__).with_name(name) for name in ("tree_attention.cpp", "row_ops.cpp"))
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-fopenmp")
 _LIMIT_S = 120
 
@@ -42,11 +42,11 @@ def load_kernel() -> ctypes.CDLL | None:
 def _built(compiler: str) -> Path:
     """Return the path of the shared library."""
     folder = _cache_folder()
-    library = folder / f"tree_attention_{_fingerprint(compiler)}.so"
+    library = folder / f"kernels_{_fingerprint(compiler)}.so"
     if not library.exists():
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             built = Path(scratch) / library.name
-            command = [compiler, *_FLAGS, str(_SOURCE), "-o", str(built)]
+            command = [compiler, *_FLAGS, *map(str, _SOURCES), "-o", str(built)]
             subprocess.run(command, check=True, capture_output=True, timeout=_LIMIT_S)
             built.replace(library)  # atomic, so that processes may build at the same time
     return library
@@ -69,7 +69,8 @@ def _fingerprint(compiler: str) -> str:
     version = subprocess.run(
         [compiler, "--version"], check=True, capture_output=True, timeout=_LIMIT_S
     ).stdout
-    parts = (_SOURCE.read_bytes(), " ".join(_FLAGS).encode(), version, _processor().encode())
+    sources = [source.read_bytes() for source in _SOURCES]
+    parts = (*sources, " ".join(_FLAGS).encode(), version, _processor().encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
