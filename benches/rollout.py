@@ -20,6 +20,7 @@ import argparse
 import datetime
 import itertools
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -75,7 +76,9 @@ def point(
 ) -> dict[str, Any]:
     """Measure one model and workload."""
     model = build_model(size, DTYPES[dtype])
-    work = Workload(prompt=[(7919 * i) % 4000 + 1 for i in range(prompt)], group=group, new=args.new)
+    work = Workload(
+        prompt=[(7919 * i) % 4000 + 1 for i in range(prompt)], group=group, new=args.new
+    )
     rivals: list[Rival] = [Ours(model, is_tree=False), Ours(model, is_tree=True)]
     if args.slow or prompt * group <= _LONG * 2:
         rivals += [Generate(model), GenerateBatch(model)]
@@ -122,7 +125,9 @@ def show(result: dict[str, Any]) -> None:
         f"\n{result['model']} {result['dtype']}, prompt {result['prompt']}, group {result['group']}, "
         f"{result['new']} new, tree {result['tree']['widths']} x {result['tree']['segment']}"
     )
-    print(f"  {'':16}{'s':>9}{'tokens/s':>10}{'traj/s':>9}{'computed':>10}{'peak KV':>12}{'ideal s':>9}")
+    print(
+        f"  {'':16}{'s':>9}{'tokens/s':>10}{'traj/s':>9}{'computed':>10}{'peak KV':>12}{'ideal s':>9}"
+    )
     for name, seconds in result["seconds"].items():
         counted = result["counted"].get(name, {})
         ideal = result["ideal_seconds"].get(name.removeprefix("ours_"), float("nan"))
@@ -148,6 +153,7 @@ def environment(threads: int) -> dict[str, Any]:
         "threads": threads,
         "commit": commit.strip(),
         "date": datetime.date.today().isoformat(),
+        "load_average": os.getloadavg(),
     }
 
 

@@ -41,20 +41,21 @@ def build_model(size: str, dtype: torch.dtype) -> Qwen2ForCausalLM:
     torch.manual_seed(0)
     config = Qwen2Config(
         num_key_value_heads=2,
-        head_dim=64,
         max_position_embeddings=8192,
         tie_word_embeddings=True,
         eos_token_id=None,
         pad_token_id=0,
         **SHAPES[size],
     )
-    return Qwen2ForCausalLM(config).to(dtype).eval()
+    model = Qwen2ForCausalLM(config).eval()
+    return model.to(dtype)
 
 
 def kv_bytes_per_token(model: Qwen2ForCausalLM) -> int:
     """Return 2 * layers * kv heads * head width * item size."""
-    c = model.config
-    return 2 * c.num_hidden_layers * c.num_key_value_heads * c.head_dim * model.dtype.itemsize
+    layer = model.model.layers[0].self_attn
+    values = layer.k_proj.out_features + layer.v_proj.out_features
+    return int(model.config.num_hidden_layers * values * model.dtype.itemsize)
 
 
 def matmul_weights(model: Qwen2ForCausalLM) -> int:
@@ -86,7 +87,7 @@ def ideal_seconds(
     c = model.config
     head = c.vocab_size * c.hidden_size
     body = matmul_weights(model) - head
-    attention = 4 * c.num_attention_heads * c.head_dim * c.num_hidden_layers
+    attention = 4 * c.hidden_size * c.num_hidden_layers
     weights_bytes, kv = (body + head) * model.dtype.itemsize, kv_bytes_per_token(model)
 
     def forward(tokens: int, keys: float, stored: int, drawn: int) -> float:

@@ -84,9 +84,7 @@ class Ours:
         task = PromptTask(prompt_id="p", token_ids=work.prompt, example={})
         start = time.perf_counter()
         with self.engine.session():
-            grow_trees(
-                self.engine, [task], config, decode=lambda ids: "", eos_token_ids=(), seed=0
-            )
+            grow_trees(self.engine, [task], config, decode=lambda ids: "", eos_token_ids=(), seed=0)
         seconds = time.perf_counter() - start
         stats = self.engine.stats
         counted = {

@@ -13,18 +13,15 @@ from typing import get_args
 
 import torch
 
-from inference.fused_norms import fused_norms
+from inference.executor import StepExecutor
 from inference.kv.cache import TreeCache
-from inference.kv.pool import FullKV, KVBudgetError, SlotPool
-from inference.packed_weights import PackedWeights
+from inference.kv.pool import KVBudgetError, SlotPool
 from inference.path import Path, Request
 from inference.philox import uniforms
-from inference.probe import probe
 from inference.requests import DecodedSegment, SamplingParams, StopCause
-from inference.runner import ModelRunner, StepContext, rollout_mode
 from inference.sampling import Draws, sample
 from inference.scheduler import Scheduler, StepWork
-from inference.step_plan import AttentionChoice, build_plan, choose_backend
+from inference.step_plan import AttentionChoice
 from inference.supported import UnsupportedModelError
 
 __all__ = [
@@ -50,8 +47,9 @@ class EngineConfig:
     attention: AttentionChoice = "auto"
     """"native" is the compiled CPU kernel, "shared_prefix" and "gather" are torch operations (a common
     prefix is read once, or once per branch); "auto" takes the first that runs here."""
-    pack_weights: bool = True
-    """Keep linear weights in oneDNN's layout while a session is open (CPU only; a copy of them)."""
+    fast_layers: bool = True
+    """On a CPU, keep a copy of the linear weights in oneDNN's layout while a session is open, and fuse
+    norms; see packed_weights.py and fused_norms.py."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -64,7 +62,9 @@ class EngineConfig:
         if self.max_running < 1:
             raise ValueError(f"max_running={self.max_running} must be at least 1")
         if self.attention not in get_args(AttentionChoice):
-            raise ValueError(f"attention={self.attention!r}; choose one of {get_args(AttentionChoice)}")
+            raise ValueError(
+                f"attention={self.attention!r}; choose one of {get_args(AttentionChoice)}"
+            )
 
 
 @dataclass(slots=True)
@@ -84,10 +84,10 @@ class Engine:
     def __init__(self, model: torch.nn.Module, config: EngineConfig | None = None) -> None:
         self.config = config or EngineConfig()
         self.stats = EngineStats()
-        self._runner = ModelRunner(model)
-        self._weights = PackedWeights()
-        self._backend = choose_backend(self.config.attention, self._runner.device, self._runner.dtype)
-        self._kv = FullKV()
+        self._executor = StepExecutor(
+            model, attention=self.config.attention, fast_layers=self.config.fast_layers
+        )
+        self._runner, self._kv = self._executor.runner, self._executor.kv
         self._cache = TreeCache(SlotPool(self.config.max_kv_tokens))
         self._scheduler = Scheduler(
             self._cache,
@@ -96,7 +96,6 @@ class Engine:
         )
         self._paths: dict[int, Path] = {}
         self._policy_version = 0
-        self._is_probed = False
         self._in_session = False
 
     # ---------------------------------------------------------------- session and weights
@@ -113,12 +112,9 @@ class Engine:
         """
         if self._in_session:
             raise RuntimeError("the engine is already in a session; sessions do not nest")
-        if not self._is_probed:
-            probe(self._runner, self._backend)
-            self._is_probed = True
         self._in_session = True
         try:
-            with rollout_mode(self._runner.model), self._fast_layers():
+            with self._executor.decoding():
                 yield self
         except BaseException:
             self.reset()
@@ -146,7 +142,7 @@ class Engine:
                 f"{self._policy_version}; close them before the weights change"
             )
         self._policy_version = version
-        self._weights.forget()
+        self._executor.forget_weights()
         self._drop_unused()
 
     # ---------------------------------------------------------------- paths
@@ -313,6 +309,11 @@ class Engine:
         return self._cache.pool.num_used * self._kv.bytes_per_token
 
     @property
+    def kv_reserved_bytes(self) -> int:
+        """Bytes of the KV tensors, used and free slots together."""
+        return self._kv.reserved_bytes
+
+    @property
     def num_open_paths(self) -> int:
         """Paths that were opened or forked and not closed."""
         return len(self._paths)
@@ -327,25 +328,9 @@ class Engine:
 
     # ---------------------------------------------------------------- helpers
 
-    @contextmanager
-    def _fast_layers(self) -> Iterator[None]:
-        if not self.config.pack_weights:
-            yield
-            return
-        with self._weights.installed(self._runner.model), fused_norms(self._runner.model):
-            yield
-
     def _forward(self, work: StepWork) -> torch.Tensor:
-        plan = build_plan(
-            work.spans,
-            token_ids=work.token_ids,
-            logit_rows=work.logit_rows,
-            backend=self._backend,
-            device=self._runner.device,
-        )
-        self._kv.reserve(self._cache.pool.num_created)
         try:
-            logits = self._runner.logits(StepContext(plan, self._kv))
+            logits = self._executor.logits(work, num_slots=self._cache.pool.num_created)
         except BaseException:
             self._scheduler.undo(work)
             raise

@@ -27,7 +27,7 @@ def fused_norms(model: torch.nn.Module) -> Iterator[None]:
         if load_kernel() is not None and not torch.is_autocast_enabled("cpu"):
             for module in model.modules():
                 if _is_known(module):
-                    module.forward = FusedNorm(module)  # type: ignore[method-assign]
+                    module.forward = FusedNorm(module)
                     changed.append(module)
         yield
     finally:
@@ -55,14 +55,15 @@ class FusedNorm:
 
 def _is_known(module: torch.nn.Module) -> bool:
     """Whether it computes what Llama's norm computes, on the CPU, in a dtype of the kernel."""
-    ours, known = (getattr(c.forward, "__code__", None) for c in (type(module), LlamaRMSNorm))
+    ours = getattr(type(module).forward, "__code__", None)
+    known = LlamaRMSNorm.forward.__code__
     return (
         ours is not None
         and (ours.co_code, ours.co_names) == (known.co_code, known.co_names)
         and ours.co_consts[1:] == known.co_consts[1:]
         and "forward" not in vars(module)
         and isinstance(getattr(module, "weight", None), torch.nn.Parameter)
-        and module.weight.device.type == "cpu"  # type: ignore[union-attr]
-        and module.weight.dtype in _DTYPES  # type: ignore[union-attr]
-        and module.weight.is_contiguous()  # type: ignore[operator]
+        and module.weight.device.type == "cpu"
+        and module.weight.dtype in _DTYPES
+        and module.weight.is_contiguous()
     )

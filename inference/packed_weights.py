@@ -54,8 +54,8 @@ class PackedWeights:
                         changed.append(linear)
             yield
         finally:
-            for linear in changed:
-                del linear.forward
+            for layer in changed:
+                del layer.forward
             self._matrices.clear()
 
     def forget(self) -> None:

@@ -242,9 +242,7 @@ class Scheduler:
         draft.scratch_spans.append((len(draft.rows), slots[0]))
         draft.add_span(request.row, tip.end, [tip.token_ids[-1]])
 
-    def _take(
-        self, count: int, request: Request, after: int | None = None
-    ) -> list[int] | None:
+    def _take(self, count: int, request: Request, after: int | None = None) -> list[int] | None:
         """Return new slots; preempt younger requests if needed; None if this one was the youngest."""
         while not self.cache.make_room(count):
             youngest = self._running[-1]

@@ -25,13 +25,14 @@ chain costs about as much as reading 8 keys."""
 
 _PLAN_SIZES = ("num_spans", "num_tokens", "num_chains", "num_entries", "slots_stride")
 _PLAN_ARRAYS = (
-    "slots positions leader first num_keys entry_begin member token_begin token_entry".split()
+    *("slots", "positions", "leader", "first", "num_keys", "entry_begin"),
+    *("member", "token_begin", "token_entry"),
 )
 _CALL_SIZES = (
-    "num_heads num_kv_heads width value_width query_head_stride query_token_stride kv_head_stride "
-    "value_head_stride window is_bfloat16 keys_are_bfloat16 "
-    "values_are_bfloat16 num_threads"
-).split()
+    *("num_heads", "num_kv_heads", "width", "value_width"),
+    *("query_head_stride", "query_token_stride", "kv_head_stride", "value_head_stride"),
+    *("window", "is_bfloat16", "keys_are_bfloat16", "values_are_bfloat16", "num_threads"),
+)
 
 
 class _Plan(ctypes.Structure):
@@ -102,7 +103,9 @@ def plan_tree(
         "token_begin": num_tokens + 1,
         "token_entry": num_entries,
     }
-    arrays = {name: np.empty(size, dtype=np.int64) for name, size in sizes.items()}
+    arrays: dict[str, NDArray[np.int64]] = {
+        name: np.empty(size, dtype=np.int64) for name, size in sizes.items()
+    }
     arrays["slots"] = np.ascontiguousarray(slots, dtype=np.int64)
     arrays["positions"] = np.ascontiguousarray(positions, dtype=np.int64)
     pointers = {name: array.ctypes.data for name, array in arrays.items()}
