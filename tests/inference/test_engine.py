@@ -1,7 +1,7 @@
 """The engine against plain forwards: trees, memory pressure, schedules, versions, adapters."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -476,7 +476,9 @@ def test_a_session_under_autocast_equals_a_plain_forward_under_autocast() -> Non
         (lambda e, p: Engine(tiny_model()).fork(p, 1), "another engine"),
     ],
 )
-def test_wrong_calls_are_refused(models: dict[str, torch.nn.Module], call, message: str) -> None:  # type: ignore[no-untyped-def]  # lambdas
+def test_wrong_calls_are_refused(
+    models: dict[str, torch.nn.Module], call: Callable[[Engine, Path], object], message: str
+) -> None:
     engine = Engine(models["llama"])
     path = engine.open(PROMPT)
     with pytest.raises(ValueError, match=message):
