@@ -13,11 +13,12 @@ import torch
 
 from inference.fused_norms import fused_norms
 from inference.kv.pool import FullKV
+from inference.native.tree_attention import is_available
 from inference.packed_weights import PackedWeights
 from inference.probe import probe
 from inference.runner import ModelRunner, StepContext, rollout_mode
 from inference.scheduler import StepWork
-from inference.step_plan import AttentionChoice, build_plan, choose_backend
+from inference.step_plan import AttentionBackend, AttentionChoice, build_plan
 
 
 class StepExecutor:
@@ -71,3 +72,23 @@ class StepExecutor:
     def forget_weights(self) -> None:
         """Drop copies of the weights, because they changed."""
         self._weights.forget()
+
+
+def choose_backend(
+    choice: AttentionChoice, device: torch.device, dtype: torch.dtype
+) -> AttentionBackend:
+    """Return the backend for a model on `device` with weights of `dtype`.
+
+    Raises:
+        ValueError: "native" was asked for and cannot run.
+    """
+    if choice in ("gather", "shared_prefix"):
+        return choice
+    if is_available(device, dtype):
+        return "native"
+    if choice == "native":
+        raise ValueError(
+            f"attention='native' needs a C++ compiler and a float32 or bfloat16 model on the CPU, not "
+            f"{dtype} on {device}; use attention='auto'"
+        )
+    return "shared_prefix"

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inference.native.tree_attention import TreePart, is_available, plan_tree
+from inference.native.tree_attention import TreePart, plan_tree
 
 AttentionBackend = Literal["gather", "shared_prefix", "native"]
 AttentionChoice = Literal["auto", "gather", "shared_prefix", "native"]
@@ -138,26 +138,6 @@ class Spans:
         """Return [T] slots that the packed query tokens write."""
         span = np.repeat(np.arange(len(self.counts)), self.counts)
         return self.slots[span, self.packed_positions()]
-
-
-def choose_backend(
-    choice: AttentionChoice, device: torch.device, dtype: torch.dtype
-) -> AttentionBackend:
-    """Return the backend for a model on `device` with weights of `dtype`.
-
-    Raises:
-        ValueError: "native" was asked for and cannot run.
-    """
-    if choice in ("gather", "shared_prefix"):
-        return choice
-    if is_available(device, dtype):
-        return "native"
-    if choice == "native":
-        raise ValueError(
-            f"attention='native' needs a C++ compiler and a float32 or bfloat16 model on the CPU, not "
-            f"{dtype} on {device}; use attention='auto'"
-        )
-    return "shared_prefix"
 
 
 def build_plan(

@@ -20,7 +20,9 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-_SOURCES = tuple(Path(__file__).with_name(name) for name in ("tree_attention.cpp", "row_ops.cpp"))
+_FOLDER = Path(__file__).parent
+_SOURCES = tuple(_FOLDER / name for name in ("tree_attention.cpp", "chains.cpp", "row_ops.cpp"))
+_HEADERS = (_FOLDER / "plan.h",)
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-fopenmp")
 _LIMIT_S = 120
 
@@ -69,7 +71,7 @@ def _fingerprint(compiler: str) -> str:
     version = subprocess.run(
         [compiler, "--version"], check=True, capture_output=True, timeout=_LIMIT_S
     ).stdout
-    sources = [source.read_bytes() for source in _SOURCES]
+    sources = [source.read_bytes() for source in (*_SOURCES, *_HEADERS)]
     parts = (*sources, " ".join(_FLAGS).encode(), version, _processor().encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 

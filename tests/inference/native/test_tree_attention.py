@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from inference.engine import Engine, EngineConfig
+from inference.executor import choose_backend
 from inference.native import build
 from inference.native.tree_attention import TreePart, attend_tree, plan_tree
-from inference.step_plan import choose_backend
 from tests.tiny_models import tiny_model
 
 needs_kernel = pytest.mark.skipif(build.load_kernel() is None, reason="no C++ compiler")
