@@ -136,8 +136,9 @@ def show(result: dict[str, Any]) -> None:
             f"{result['trajectories_per_s'][name]:9.2f}{counted.get('tokens_computed', 0):10}"
             f"{counted.get('peak_kv_bytes', 0):12}{ideal:9.3f}"
         )
-    ratios = ", ".join(f"{name} {value:.2f}x" for name, value in result["ours_flat_over"].items())
-    print(f"  ours flat is faster than: {ratios}")
+    for ours in ("ours_flat", "ours_tree"):
+        ratios = ", ".join(f"{name} {value:.2f}x" for name, value in result[f"{ours}_over"].items())
+        print(f"  {ours} is faster than: {ratios}")
     print(f"  ours tree over ours flat {result['ours_tree_over_flat']:.2f}x (same response length)")
 
 
