@@ -21,6 +21,7 @@ from typing import Protocol
 
 import torch
 
+from inference.native.tree_attention import attend_tree
 from inference.step_plan import FamilyPart, PrefillPart, StepPlan
 
 
@@ -29,6 +30,10 @@ class KVReader(Protocol):
 
     def read(self, layer: int, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return keys and values [G, *slots.shape, D] of `slots`."""
+        ...
+
+    def store(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return all keys and values [G, slots, D] of a layer, not copied."""
         ...
 
 
@@ -61,6 +66,18 @@ def attend(
         query_HTD: [H, T, D] queries, rotary embedding applied.
         settings: Scale, window, softcap, sinks of the layer.
     """
+    if plan.tree is not None:
+        keys, values = kv.store(layer)
+        return attend_tree(
+            plan.tree,
+            query_HTD,
+            keys,
+            values,
+            scale=settings.scale,
+            window=settings.window,
+            softcap=settings.softcap,
+            sinks_H=settings.sinks_H,
+        )
     num_heads, num_tokens, _ = query_HTD.shape
     out: torch.Tensor | None = None
     if plan.rows is not None:

@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 
+from inference.executor import StepExecutor
 from inference.kv.cache import TreeCache
-from inference.kv.pool import FullKV, KVBudgetError, SlotPool
+from inference.kv.pool import KVBudgetError, SlotPool
 from inference.path import Path, Request
 from inference.philox import uniforms
-from inference.probe import probe
 from inference.requests import DecodedSegment, SamplingParams, StopCause
-from inference.runner import ModelRunner, StepContext, rollout_mode
 from inference.sampling import Draws, sample
 from inference.scheduler import Scheduler, StepWork
-from inference.step_plan import AttentionBackend, build_plan
+from inference.step_plan import AttentionChoice
 from inference.supported import UnsupportedModelError
 
 __all__ = [
@@ -44,8 +44,12 @@ class EngineConfig:
     """Tokens fed in one forward; longer prompts are fed in several."""
     max_running: int = 512
     """Requests that decode at the same time; the others wait."""
-    attention: AttentionBackend = "shared_prefix"
-    """"shared_prefix" reads a common prefix once for all its branches, "gather" once per branch."""
+    attention: AttentionChoice = "auto"
+    """"native" is the compiled CPU kernel, "shared_prefix" and "gather" are torch operations (a common
+    prefix is read once, or once per branch); "auto" takes the first that runs here."""
+    fast_layers: bool = True
+    """On a CPU, keep a copy of the linear weights in oneDNN's layout while a session is open, and fuse
+    norms; see packed_weights.py and fused_norms.py."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -57,8 +61,10 @@ class EngineConfig:
             raise ValueError(f"max_batch_tokens={self.max_batch_tokens} must be at least 1")
         if self.max_running < 1:
             raise ValueError(f"max_running={self.max_running} must be at least 1")
-        if self.attention not in ("gather", "shared_prefix"):
-            raise ValueError(f"attention={self.attention!r}; choose 'shared_prefix' or 'gather'")
+        if self.attention not in get_args(AttentionChoice):
+            raise ValueError(
+                f"attention={self.attention!r}; choose one of {get_args(AttentionChoice)}"
+            )
 
 
 @dataclass(slots=True)
@@ -78,8 +84,10 @@ class Engine:
     def __init__(self, model: torch.nn.Module, config: EngineConfig | None = None) -> None:
         self.config = config or EngineConfig()
         self.stats = EngineStats()
-        self._runner = ModelRunner(model)
-        self._kv = FullKV()
+        self._executor = StepExecutor(
+            model, attention=self.config.attention, fast_layers=self.config.fast_layers
+        )
+        self._runner, self._kv = self._executor.runner, self._executor.kv
         self._cache = TreeCache(SlotPool(self.config.max_kv_tokens))
         self._scheduler = Scheduler(
             self._cache,
@@ -88,7 +96,6 @@ class Engine:
         )
         self._paths: dict[int, Path] = {}
         self._policy_version = 0
-        self._is_probed = False
         self._in_session = False
 
     # ---------------------------------------------------------------- session and weights
@@ -105,12 +112,9 @@ class Engine:
         """
         if self._in_session:
             raise RuntimeError("the engine is already in a session; sessions do not nest")
-        if not self._is_probed:
-            probe(self._runner, self.config.attention)
-            self._is_probed = True
         self._in_session = True
         try:
-            with rollout_mode(self._runner.model):
+            with self._executor.decoding():
                 yield self
         except BaseException:
             self.reset()
@@ -138,6 +142,7 @@ class Engine:
                 f"{self._policy_version}; close them before the weights change"
             )
         self._policy_version = version
+        self._executor.forget_weights()
         self._drop_unused()
 
     # ---------------------------------------------------------------- paths
@@ -304,6 +309,11 @@ class Engine:
         return self._cache.pool.num_used * self._kv.bytes_per_token
 
     @property
+    def kv_reserved_bytes(self) -> int:
+        """Bytes of the KV tensors, used and free slots together."""
+        return self._kv.reserved_bytes
+
+    @property
     def num_open_paths(self) -> int:
         """Paths that were opened or forked and not closed."""
         return len(self._paths)
@@ -319,16 +329,8 @@ class Engine:
     # ---------------------------------------------------------------- helpers
 
     def _forward(self, work: StepWork) -> torch.Tensor:
-        plan = build_plan(
-            work.spans,
-            token_ids=work.token_ids,
-            logit_rows=work.logit_rows,
-            backend=self.config.attention,
-            device=self._runner.device,
-        )
-        self._kv.reserve(self._cache.pool.num_created)
         try:
-            logits = self._runner.logits(StepContext(plan, self._kv))
+            logits = self._executor.logits(work, num_slots=self._cache.pool.num_created)
         except BaseException:
             self._scheduler.undo(work)
             raise

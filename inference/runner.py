@@ -59,6 +59,11 @@ class ModelRunner:
         return next(self.model.parameters()).device
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the first floating parameter."""
+        return next(p.dtype for p in self.model.parameters() if p.is_floating_point())
+
+    @property
     def model_type(self) -> str:
         """Type name of the model, for messages."""
         return str(getattr(self.configs[0], "model_type", "unknown"))
@@ -177,6 +182,8 @@ def tree_attention(
         softcap=softcap,
         sinks_H=s_aux,
     )
+    if not torch.is_autocast_enabled(query.device.type):
+        return attend(context.plan, context.kv, layer, query[0], settings)[None], None
     with torch.autocast(query.device.type, enabled=False):  # softmax and sums stay float32
         return attend(context.plan, context.kv, layer, query[0], settings)[None], None
 

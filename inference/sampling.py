@@ -85,13 +85,13 @@ def sample(
     """
     device = logits_UV.device
     settings = SamplingRows.of(params, device)
-    if source_R is not None and not np.array_equal(source_R, np.arange(len(logits_UV))):
-        logits_UV = logits_UV[torch.as_tensor(np.asarray(source_R), device=device)]
+    source = np.arange(len(params)) if source_R is None else np.asarray(source_R, dtype=np.int64)
+    rows = torch.as_tensor(source, device=device)
     uniform = torch.as_tensor(uniforms_R, dtype=torch.float64).to(device)
     size = max(1, _CHUNK_ELEMENTS // logits_UV.shape[1])
     parts = [
         _sample_chunk(
-            logits_UV[start : start + size].float(),
+            logits_UV.index_select(0, rows[start : start + size]).float(),
             settings.rows(start, start + size),
             uniform[start : start + size],
         )

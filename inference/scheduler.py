@@ -212,10 +212,11 @@ class Scheduler:
     def _feed(self, request: Request, tip: Node, draft: StepDraft) -> None:
         start = request.filled
         stop = min(tip.end, start + draft.budget)
-        slots = self._take(stop - start, request)
+        assert request.row is not None
+        after = int(self._table.slots[request.row, start - 1]) if start else None
+        slots = self._take(stop - start, request, after)
         if slots is None:
             return
-        assert request.row is not None
         tokens: list[int] = []
         for node in _nodes_from(tip, start):
             first = len(node.slots)
@@ -241,7 +242,7 @@ class Scheduler:
         draft.scratch_spans.append((len(draft.rows), slots[0]))
         draft.add_span(request.row, tip.end, [tip.token_ids[-1]])
 
-    def _take(self, count: int, request: Request) -> list[int] | None:
+    def _take(self, count: int, request: Request, after: int | None = None) -> list[int] | None:
         """Return new slots; preempt younger requests if needed; None if this one was the youngest."""
         while not self.cache.make_room(count):
             youngest = self._running[-1]
@@ -253,7 +254,7 @@ class Scheduler:
             self._preempt(youngest)
             if youngest is request:
                 return None
-        return self.cache.pool.take(count)
+        return self.cache.pool.take(count, after)
 
     def _work(self, draft: StepDraft) -> StepWork:
         counts = np.array([len(tokens) for tokens in draft.tokens])

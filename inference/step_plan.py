@@ -24,7 +24,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-AttentionBackend = Literal["gather", "shared_prefix"]
+from inference.native.tree_attention import TreePart, plan_tree
+
+AttentionBackend = Literal["gather", "shared_prefix", "native"]
+AttentionChoice = Literal["auto", "gather", "shared_prefix", "native"]
 
 _MAX_BLOCK_SCORES = 1 << 20
 """Bound on queries x keys of one prefill call (per head)."""
@@ -111,6 +114,8 @@ class StepPlan:
     """Private keys of the decoding rows (all keys where `family` is None)."""
     family: FamilyPart | None
     prefill: tuple[PrefillPart, ...]
+    tree: TreePart | None = None
+    """Chains of the compiled kernel, which then does the work of `rows`, `family` and `prefill`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +159,8 @@ def build_plan(
     """
     num_rows = int((spans.counts == 1).sum())
     assert (spans.counts[:num_rows] == 1).all(), "spans with one token come first"
+    if backend == "native":
+        return _native_plan(spans, num_rows, token_ids, logit_rows, device)
     rows = Spans(
         slots=spans.slots[:num_rows],
         lengths=spans.lengths[:num_rows],
@@ -169,6 +176,30 @@ def build_plan(
         rows=_row_block(rows, shared, device) if num_rows else None,
         family=family,
         prefill=tuple(_prefill_parts(spans, num_rows, device)),
+    )
+
+
+def _native_plan(
+    spans: Spans,
+    num_rows: int,
+    token_ids: NDArray[np.int64],
+    logit_rows: NDArray[np.int64],
+    device: torch.device,
+) -> StepPlan:
+    positions = spans.packed_positions()
+    tree = plan_tree(
+        slots=spans.slots, lengths=spans.lengths, counts=spans.counts, positions=positions
+    )
+    return StepPlan(
+        token_ids_T=_tensor(token_ids, device),
+        positions_T=_tensor(positions, device),
+        write_slots_T=_tensor(spans.packed_slots(), device),
+        logit_rows=_tensor(logit_rows, device),
+        num_rows=num_rows,
+        rows=None,
+        family=None,
+        prefill=(),
+        tree=tree,
     )
 
 

@@ -15,7 +15,13 @@ from collections.abc import Sequence
 
 import torch
 
+from inference.native.row_ops import write_slots
+
 _FIRST_CAPACITY = 1024
+_PAGE = 16
+"""Slots of a page: 2 KiB of a kv head of width 64 in bfloat16, enough for the hardware to read ahead."""
+_MIN_SCATTERED = 1024
+"""Free slots at the ends of pages that are always tolerated; beyond, half of the used ones."""
 
 
 class KVBudgetError(RuntimeError):
@@ -33,13 +39,20 @@ class KVBudgetError(RuntimeError):
 
 
 class SlotPool:
-    """Free list of slots with an optional hard limit."""
+    """Free slots with an optional hard limit; consecutive tokens get consecutive slots where possible.
+
+    Slots come in pages. A run of tokens takes the slot behind its last one, or begins at a whole free
+    page, so that a path is read in order of memory. That leaves free slots at the ends of pages; when
+    they become too many, or the limit is reached, they are used in any order.
+    """
 
     def __init__(self, max_tokens: int | None = None) -> None:
         self.max_tokens = max_tokens
         self.num_used = 0
         self._num_created = 0
-        self._free: list[int] = []
+        self._free: set[int] = set()
+        self._whole: list[int] = []  # candidates for whole free pages
+        self._page_used: list[int] = []
 
     @property
     def num_free(self) -> int | None:
@@ -55,8 +68,8 @@ class SlotPool:
         """Tell whether `count` slots can be taken."""
         return self.max_tokens is None or self.num_used + count <= self.max_tokens
 
-    def take(self, count: int) -> list[int]:
-        """Take `count` slots.
+    def take(self, count: int, after: int | None = None) -> list[int]:
+        """Take `count` slots, if possible those that follow the slot `after`.
 
         Raises:
             KVBudgetError: Fewer are free.
@@ -66,31 +79,55 @@ class SlotPool:
             raise KVBudgetError(
                 needed=count, free=self.max_tokens - self.num_used, budget=self.max_tokens
             )
+        taken: list[int] = []
+        slot = -1 if after is None else after
+        for _ in range(count):
+            slot = slot + 1 if slot >= 0 and slot + 1 in self._free else self._new_run()
+            self._free.remove(slot)
+            self._page_used[slot // _PAGE] += 1
+            taken.append(slot)
         self.num_used += count
-        fresh = count - len(self._free)
-        if fresh <= 0:
-            taken = self._free[-count:] if count else []
-            del self._free[len(self._free) - count :]
-            return taken
-        taken, self._free = self._free, []
-        taken.extend(range(self._num_created, self._num_created + fresh))
-        self._num_created += fresh
         return taken
 
     def give(self, slots: Sequence[int]) -> None:
         """Give slots back."""
-        self._free.extend(slots)
+        self._free.update(slots)
         self.num_used -= len(slots)
         assert self.num_used >= 0, "more slots were given back than taken"
+        for slot in slots:
+            page = slot // _PAGE
+            self._page_used[page] -= 1
+            if self._page_used[page] == 0:
+                self._whole.append(page)
 
     def reset(self) -> None:
         """Start over with slot 0; all slots must have been given back."""
         assert self.num_used == 0, f"{self.num_used} slots are still in use"
-        self._free, self._num_created = [], 0
+        self._num_created = 0
+        self._free, self._whole, self._page_used = set(), [], []
 
     def free_slots(self) -> frozenset[int]:
         """Return the slots below `num_created` that nobody owns."""
         return frozenset(self._free)
+
+    def _new_run(self) -> int:
+        """Return the free slot at which a run begins."""
+        while self._whole:
+            page = self._whole.pop()
+            if self._page_used[page] == 0:
+                return page * _PAGE
+        is_full = self.max_tokens is not None and self._num_created >= self.max_tokens
+        if is_full or len(self._free) > max(_MIN_SCATTERED, self.num_used // 2):
+            return next(iter(self._free))
+        return self._create_page()
+
+    def _create_page(self) -> int:
+        first, stop = self._num_created, self._num_created + _PAGE
+        stop = stop if self.max_tokens is None else min(stop, self.max_tokens)
+        self._free.update(range(first, stop))
+        self._page_used.append(0)
+        self._num_created = stop
+        return first
 
 
 class FullKV:
@@ -114,8 +151,9 @@ class FullKV:
         if layer not in self._layers:
             self._create(layer, keys_KTD, values_KTD, int(slots_T.max()) + 1)
         keys, values = self._layers[layer]
-        keys.index_copy_(1, slots_T, keys_KTD.to(keys.dtype))
-        values.index_copy_(1, slots_T, values_KTD.to(values.dtype))
+        for store, new in ((keys, keys_KTD), (values, values_KTD)):
+            if not write_slots(store, slots_T, new):
+                store.index_copy_(1, slots_T, new.to(store.dtype))
 
     def read(self, layer: int, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return keys and values [K, *slots.shape, D], copied out of the store."""
@@ -125,6 +163,10 @@ class FullKV:
             keys.index_select(1, flat).unflatten(1, slots.shape),
             values.index_select(1, flat).unflatten(1, slots.shape),
         )
+
+    def store(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return all keys and values [K, slots, D] of a layer, not copied."""
+        return self._layers[layer]
 
     def reserve(self, num_slots: int) -> None:
         """Make room for slots 0..num_slots-1 in the layers that exist."""

@@ -9,9 +9,17 @@ from numpy.typing import NDArray
 
 from inference.attention import AttentionSettings, attend, merge, partial_attention
 from inference.kv.pool import FullKV
+from inference.native.build import load_kernel
 from inference.step_plan import AttentionBackend, Spans, StepPlan, build_plan
 
 CPU = torch.device("cpu")
+BACKENDS = [
+    "gather",
+    "shared_prefix",
+    pytest.param(
+        "native", marks=pytest.mark.skipif(load_kernel() is None, reason="no C++ compiler")
+    ),
+]
 
 
 def test_merge_gives_the_worked_numbers() -> None:
@@ -107,10 +115,10 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("backend", ["gather", "shared_prefix"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("num_kv_heads", [1, 2, 4])
-def test_both_backends_equal_plain_attention(
+def test_all_backends_equal_plain_attention(
     monkeypatch: pytest.MonkeyPatch, backend: AttentionBackend, name: str, num_kv_heads: int
 ) -> None:
     monkeypatch.setattr("inference.step_plan._MIN_SAVED_KEYS", 1)

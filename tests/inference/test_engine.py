@@ -45,7 +45,7 @@ def new_tokens(
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
-@pytest.mark.parametrize("attention", ["gather", "shared_prefix"])
+@pytest.mark.parametrize("attention", ["gather", "shared_prefix", "auto"])
 def test_a_tree_with_forks_at_every_boundary_equals_plain_forwards(
     monkeypatch: pytest.MonkeyPatch,
     models: dict[str, torch.nn.Module],
@@ -187,7 +187,7 @@ def test_small_tree_stores_the_documented_number_of_tokens(
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     st.lists(st.tuples(st.integers(0, 4), st.integers(0, 99), st.integers(1, 4)), max_size=14),
@@ -261,6 +261,8 @@ def decode_all(
     ("config", "order"),
     [
         (EngineConfig(attention="gather"), range(8)),
+        (EngineConfig(attention="shared_prefix"), range(8)),
+        (EngineConfig(fast_layers=False), range(8)),
         (EngineConfig(), [5, 3, 7, 0, 2, 6, 1, 4]),
         (EngineConfig(max_running=1), range(8)),
         (EngineConfig(max_running=3), [7, 6, 5, 4, 3, 2, 1, 0]),

@@ -53,5 +53,12 @@ def test_the_wheel_holds_recipes_as_data_and_no_package_of_that_name(names: set[
 
 
 @pytest.mark.slow
+def test_the_wheel_holds_the_sources_of_the_kernels(names: set[str]) -> None:
+    sources = {
+        path.name for path in (ROOT / "inference/native").iterdir() if path.suffix in (".cpp", ".h")
+    }
+    assert len(sources) == 4 and {f"inference/native/{name}" for name in sources} <= names
+
+
 def test_the_wheel_installs_the_command(names: set[str]) -> None:
     assert any(name.endswith("entry_points.txt") for name in names)
