@@ -109,6 +109,8 @@ def token_texts(token_ids: Sequence[int], decode: Decode) -> tuple[str, ...]:
 def _made_to_join(parts: list[str], whole: str) -> tuple[str, ...]:
     """`parts`, completed to `whole`; the whole text at the first token where they contradict it."""
     joined = "".join(parts)
+    if not parts:
+        return ()
     if not whole.startswith(joined):
         return (whole, *("" for _ in parts[1:]))
     return (*parts[:-1], parts[-1] + whole[len(joined) :])

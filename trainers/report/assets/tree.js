@@ -159,7 +159,7 @@ class TreeView {
 
   signedColor(value) {
     if (value === null) return "";
-    return shade(value >= 0 ? [31, 111, 214] : [214, 69, 42], Math.abs(value) / this.top, 0.04);
+    return shade(value >= 0 ? [31, 111, 214] : [214, 69, 42], (0.6 * Math.abs(value)) / this.top);
   }
 
   drawScale() {
