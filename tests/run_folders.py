@@ -12,26 +12,36 @@ from rollout.tree_sample import annotate
 from trainers.recipe import write_recipe
 
 EVIL = "<script>window.hacked=1</script><img src=x onerror=window.hacked=2>&\"'"
+EVIL_TOKEN = 0x110000
+LEAF = f"{EVIL} and so on"
 
 
 def decode(token_ids: Sequence[int]) -> str:
-    return "".join(map(chr, token_ids))
+    """Tokens are characters, and one is all of `EVIL`."""
+    return "".join(EVIL if token == EVIL_TOKEN else chr(token) for token in token_ids)
 
 
-def small_tree(texts: Sequence[str] = ("4", EVIL)) -> RolloutTree:
+def encode(text: str) -> list[int]:
+    """The tokens of a text."""
+    before, evil, after = text.partition(EVIL)
+    return [*map(ord, before), *([EVIL_TOKEN] if evil else []), *map(ord, after)]
+
+
+def small_tree(texts: Sequence[str] = ("4", LEAF)) -> RolloutTree:
     """A prompt, one segment below it, and below that a leaf per text."""
     tree = RolloutTree(prompt_id=f"q/{EVIL}", example={"answer": EVIL})
-    tree.add_segment(parent=None, token_ids=[ord(c) for c in f"2+2?{EVIL}"], policy_version=0)
+    tree.add_segment(parent=None, token_ids=encode(f"2+2?{EVIL}"), policy_version=0)
     finish: list[FinishReason | None] = [None, *[FinishReason.FINISHED] * len(texts)]
     for text, reason in zip(["so ", *texts], finish, strict=True):
+        token_ids = encode(text)
         draws = TokenDraws(
-            logprobs=tuple(-0.25 * i for i in range(len(text))),
-            behaviour_logprobs=(0.0,) * len(text),
-            entropies=tuple(0.5 * i for i in range(len(text))),
+            logprobs=tuple(-0.25 * i for i in range(len(token_ids))),
+            behaviour_logprobs=(0.0,) * len(token_ids),
+            entropies=tuple(0.5 * i for i in range(len(token_ids))),
         )
         tree.add_segment(
             parent=0 if reason is None else 1,
-            token_ids=[ord(c) for c in text],
+            token_ids=token_ids,
             policy_version=3,
             draws=draws,
             finish=reason,

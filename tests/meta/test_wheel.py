@@ -53,5 +53,12 @@ def test_the_wheel_holds_recipes_as_data_and_no_package_of_that_name(names: set[
 
 
 @pytest.mark.slow
+def test_the_wheel_holds_the_parts_of_the_report_page(names: set[str]) -> None:
+    parts = {str(path.relative_to(ROOT)) for path in (ROOT / "trainers/report/assets").iterdir()}
+    assert len(parts) >= 5
+    assert parts - names == set()
+
+
+@pytest.mark.slow
 def test_the_wheel_installs_the_command(names: set[str]) -> None:
     assert any(name.endswith("entry_points.txt") for name in names)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.run_folders import EVIL, write_rollouts, write_run
+from tests.run_folders import LEAF, write_rollouts, write_run
 from trainers import cli
 from trainers.report.collect import read_run
 from trainers.report.compare_page import (
@@ -79,8 +79,8 @@ def test_nothing_is_fetched_and_nothing_of_a_model_becomes_an_element(tmp_path: 
 def test_texts_of_a_model_reach_the_script_unchanged(tmp_path: Path) -> None:
     data = page_data(run_page(read_run(write_run(tmp_path / "a"))))
     leaf = data["trees"][0]["segments"][3]
-    assert "".join(token["text"] for token in leaf["tokens"]) == EVIL
-    assert data["worst"][0]["text"] == f"so {EVIL}"
+    assert "".join(token["text"] for token in leaf["tokens"]) == LEAF
+    assert data["worst"][0]["text"] == f"so {LEAF}"
 
 
 def test_json_in_a_page_has_no_markup_and_no_infinity() -> None:
