@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TextIO
 
 from rollout.tree import RolloutTree, Segment
-
-Decode = Callable[[Sequence[int]], str]
+from rollout.tree_sample import Decode, TreeSample
 
 
 def tree_text(
@@ -56,8 +55,8 @@ def tree_text(
     return "\n".join(lines)
 
 
-def write_jsonl(trees: Iterable[RolloutTree], file: TextIO) -> None:
-    """Append one line per tree; the columns of its example must be JSON-able."""
+def write_jsonl(trees: Iterable[RolloutTree | TreeSample], file: TextIO) -> None:
+    """Append one line per tree, with what stands beside it; its example must be JSON-able."""
     for tree in trees:
         file.write(json.dumps(tree.to_dict(), separators=(",", ":")) + "\n")
 
@@ -68,12 +67,22 @@ def read_jsonl(file: Iterable[str]) -> Iterator[RolloutTree]:
     Raises:
         ValueError: A line is not a tree; the message names the line.
     """
+    for sample in read_samples(file):
+        yield sample.tree
+
+
+def read_samples(file: Iterable[str]) -> Iterator[TreeSample]:
+    """The same with texts, scores and advantages where they were written.
+
+    Raises:
+        ValueError: A line is not a tree; the message names the line.
+    """
     for number, line in enumerate(file, start=1):
         if not line.strip():
             continue
         try:
-            yield RolloutTree.from_dict(json.loads(line))
-        except (ValueError, KeyError, TypeError) as error:
+            yield TreeSample.from_dict(json.loads(line))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"line {number} is not a rollout tree: {error!r}") from error
 
 

@@ -1,4 +1,4 @@
-"""The command `ramify`: train, lint, doctor, eval, serve, score. Heavy libraries load only when needed."""
+"""The command `ramify`: train, evaluate, serve, look at runs, and more. Heavy libraries load only when needed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from trainers import siblings
 from trainers.recipe_decoding import nearest
@@ -20,6 +21,9 @@ commands:
   eval CHECKPOINT         Avg@k, pass@k and maj@k on held-out prompts
   serve CHECKPOINT        OpenAI-compatible HTTP server
   score PREDICTIONS       judge a file of predictions with a reward
+  report RUN              one HTML page about a run
+  compare RUN RUN ...     several runs on one HTML page
+  dashboard PROJECT       a workspace with our panels at wandb
 
 ramify COMMAND --help shows the arguments of a command."""
 
@@ -184,6 +188,52 @@ def _score(arguments: list[str]) -> int:
     return score_file.main(given)
 
 
+def _report(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="ramify report", description="One self-contained HTML page about a run."
+    )
+    parser.add_argument("run", type=Path, help="output folder of a run, finished or not")
+    parser.add_argument("--out", type=Path, help="the page; default: report.html in the run folder")
+    given = parser.parse_args(arguments)
+    _guard()
+    from trainers.report.run_page import write_report
+
+    print(f"report: {write_report(given.run, given.out)}")
+    return 0
+
+
+def _compare(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="ramify compare", description="Several runs on one self-contained HTML page."
+    )
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="output folders of runs")
+    parser.add_argument("--out", type=Path, default="compare.html", help="the page")
+    given = parser.parse_args(arguments)
+    _guard()
+    from trainers.report.compare_page import write_comparison
+
+    print(f"comparison: {write_comparison(given.runs, given.out)}")
+    return 0
+
+
+def _dashboard(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="ramify dashboard", description="Make a workspace with our panels at wandb."
+    )
+    parser.add_argument("project", help="project at wandb, as in logging.project of the recipe")
+    parser.add_argument("--entity", help="user or team; default: that of the logged-in account")
+    parser.add_argument("--show", action="store_true", help="print the panels, save nothing")
+    given = parser.parse_args(arguments)
+    _guard()
+    from trainers.report import dashboard
+
+    if given.show:
+        print(json.dumps(dashboard.definition(), indent=2))
+    else:
+        print(f"dashboard: {dashboard.save(given.project, given.entity)}")
+    return 0
+
+
 def _guard() -> None:
     """Run the packages guard; its message is for the user."""
     try:
@@ -204,4 +254,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "eval": _eval,
     "serve": _serve,
     "score": _score,
+    "report": _report,
+    "compare": _compare,
+    "dashboard": _dashboard,
 }

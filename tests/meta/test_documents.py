@@ -11,7 +11,7 @@ NAMED_FILE = re.compile(
     r"\b(?:tests|trainers|rollout|rewards|inference|recipes|accelerate_configs|benches)"
     r"/[\w/.-]+\.(?:py|yaml|md|jsonl)\b"
 )
-DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/recipes.md"]
+DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/recipes.md", "docs/report.md"]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

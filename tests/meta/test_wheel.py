@@ -60,5 +60,13 @@ def test_the_wheel_holds_the_sources_of_the_kernels(names: set[str]) -> None:
     assert len(sources) == 4 and {f"inference/native/{name}" for name in sources} <= names
 
 
+@pytest.mark.slow
+def test_the_wheel_holds_the_parts_of_the_report_page(names: set[str]) -> None:
+    parts = {str(path.relative_to(ROOT)) for path in (ROOT / "trainers/report/assets").iterdir()}
+    assert len(parts) >= 5
+    assert parts - names == set()
+
+
+@pytest.mark.slow
 def test_the_wheel_installs_the_command(names: set[str]) -> None:
     assert any(name.endswith("entry_points.txt") for name in names)

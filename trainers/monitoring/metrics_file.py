@@ -10,8 +10,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from trainers.checkpointing import write_atomically
-
-FILE = "metrics.jsonl"
+from trainers.monitoring.metrics_lines import FILE, read_metrics
 
 
 class MetricsFile(TrainerCallback):
@@ -48,19 +47,6 @@ class MetricsFile(TrainerCallback):
         }
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
-
-
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Rows of a metrics file, oldest first; a line cut off by a kill is left out."""
-    if not path.is_file():
-        return []
-    rows = []
-    for line in path.read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return rows
 
 
 def documented_name(key: str) -> str:

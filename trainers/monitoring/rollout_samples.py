@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rollout.dump import tree_text, write_jsonl
+from rollout.tree_sample import Decode, TreeSample, annotate
+from trainers.monitoring.rollout_tables import log_trees
 
 if TYPE_CHECKING:
     from trainers.policy_trainer import RolloutBatch
@@ -24,7 +26,7 @@ class RolloutSamples(TrainerCallback):
         run_dir: Path,
         *,
         newest: Callable[[], RolloutBatch | None],
-        decode: Callable[[Sequence[int]], str],
+        decode: Decode,
         every: int,
         num_trees: int = 2,
     ) -> None:
@@ -47,25 +49,33 @@ class RolloutSamples(TrainerCallback):
         if batch is None or batch.step < self._next_step or not state.is_world_process_zero:
             return
         self._next_step = batch.step + self.every
-        write_samples(self.folder, batch, self.decode, self.num_trees)
+        samples = tree_samples(batch, self.decode, self.num_trees)
+        write_samples(self.folder, batch.step, samples, self.decode)
+        log_trees(samples, rollout_step=batch.step, global_step=state.global_step)
 
 
-def write_samples(
-    folder: Path, batch: RolloutBatch, decode: Callable[[Sequence[int]], str], num_trees: int
-) -> None:
-    """Write the first trees of a batch, with rewards and advantages per leaf."""
-    folder.mkdir(parents=True, exist_ok=True)
-    trees = batch.trees[:num_trees]
-    texts, first = [], 0
-    for tree in trees:
+def tree_samples(batch: RolloutBatch, decode: Decode, num_trees: int) -> list[TreeSample]:
+    """The first trees of a batch with their texts, rewards and advantages."""
+    samples, first = [], 0
+    for tree in batch.trees[:num_trees]:
         leaves = slice(first, first + len(tree.leaves))
-        texts.append(
-            tree_text(
+        samples.append(
+            annotate(
                 tree, decode, scores=batch.rewards[leaves], advantages=batch.advantages[leaves]
             )
         )
         first += len(tree.leaves)
-    name = folder / f"step_{batch.step:06d}"
+    return samples
+
+
+def write_samples(folder: Path, step: int, samples: Sequence[TreeSample], decode: Decode) -> None:
+    """Write trees with rewards and advantages per leaf, as text and as JSON lines."""
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = [
+        tree_text(sample.tree, decode, scores=sample.scores, advantages=sample.advantages)
+        for sample in samples
+    ]
+    name = folder / f"step_{step:06d}"
     name.with_suffix(".txt").write_text("\n\n".join(texts) + "\n")
     with name.with_suffix(".jsonl").open("w") as file:
-        write_jsonl(trees, file)
+        write_jsonl(samples, file)
