@@ -19,11 +19,7 @@ from inference.speculative.draft_tree import ROOT, DraftLimits, DraftTree
 from inference.speculative.drafters.base import Drafter, LawKind
 from inference.speculative.laws import Probs
 from inference.speculative.proposing import DraftQuery, Proposing, no_queries
-from inference.speculative.random_source import (
-    RandomSource,
-    enumerate_outcomes,
-    weighted_runs,
-)
+from inference.speculative.random_source import RandomSource, enumerate_outcomes
 from inference.speculative.speculative_step import speculative_step
 
 START = 4
@@ -113,10 +109,6 @@ class TableProvider:
         ]
 
 
-def no_draft() -> DraftLimits:
-    return DraftLimits(max_nodes=0)
-
-
 def decode(
     drafter: Drafter,
     rule: AcceptRule,
@@ -148,10 +140,52 @@ def decode(
 def decoded_law(
     make: MakeDrafter, rule: AcceptRule, *, num_tokens: int = 2, **limits: Any
 ) -> Law:
-    """The exact law of the first tokens; `limits` as in `decode`."""
-    return enumerate_outcomes(
-        lambda rng: decode(make(), rule, rng, num_tokens=num_tokens, **limits)
+    """The exact law of the first tokens, step by step; `limits` as in `decode`.
+
+    What a drafter does next depends on the committed tokens only, so one step is enumerated per context
+    instead of all combinations of the choices of several steps.
+    """
+    stops = limits.get("stop_token_ids", frozenset())
+    law: Law = {}
+    open_contexts: Law = {(): 1.0}
+    while open_contexts:
+        tokens, prob = open_contexts.popitem()
+        if len(tokens) >= num_tokens or stops & set(tokens):
+            emitted = tokens[:num_tokens]
+            law[emitted] = law.get(emitted, 0.0) + prob
+            continue
+        for new, weight in step_law(make, rule, [START, *tokens], **limits).items():
+            longer = (*tokens, *new)
+            open_contexts[longer] = open_contexts.get(longer, 0.0) + prob * weight
+    return law
+
+
+def step_law(
+    make: MakeDrafter, rule: AcceptRule, context: Sequence[int], max_nodes: int = 64, **limits: Any
+) -> Law:
+    """The exact law of the tokens that one step emits."""
+    return enumerate_outcomes(lambda rng: one_step(make(), rule, rng, context, max_nodes, **limits))
+
+
+def one_step(
+    drafter: Drafter,
+    rule: AcceptRule,
+    rng: RandomSource,
+    context: Sequence[int],
+    max_nodes: int = 64,
+    **limits: Any,
+) -> tuple[int, ...]:
+    """The tokens of one step behind a context."""
+    drafter.begin(context)
+    result = speculative_step(
+        drafter,
+        DraftLimits(max_nodes=max_nodes, **limits),
+        lambda tree: lambda node: TARGET[last_token(tree, context, node)],
+        rule,
+        draft_rng=rng,
+        accept_rng=rng,
     )
+    return result.acceptance.token_ids
 
 
 def plain_law(num_tokens: int = 2, table: Table = TARGET) -> Law:
@@ -163,23 +197,9 @@ def plain_law(num_tokens: int = 2, table: Table = TARGET) -> Law:
     return law
 
 
-def first_step_tokens(make: MakeDrafter, rule: AcceptRule, max_nodes: int = 64) -> float:
+def first_step_tokens(make: MakeDrafter, rule: AcceptRule) -> float:
     """Expected number of tokens that the first step emits."""
-
-    def run(rng: RandomSource) -> int:
-        drafter = make()
-        drafter.begin([START])
-        result = speculative_step(
-            drafter,
-            DraftLimits(max_nodes=max_nodes),
-            lambda tree: lambda node: TARGET[last_token(tree, [START], node)],
-            rule,
-            draft_rng=rng,
-            accept_rng=rng,
-        )
-        return len(result.acceptance.token_ids)
-
-    return sum(num * weight for num, weight in weighted_runs(run))
+    return sum(len(tokens) * prob for tokens, prob in step_law(make, rule, [START]).items())
 
 
 def total_variation(law: Law, other: Law) -> float:
