@@ -137,9 +137,7 @@ def decode(
     return tuple(context[1 : num_tokens + 1])
 
 
-def decoded_law(
-    make: MakeDrafter, rule: AcceptRule, *, num_tokens: int = 2, **limits: Any
-) -> Law:
+def decoded_law(make: MakeDrafter, rule: AcceptRule, *, num_tokens: int = 2, **limits: Any) -> Law:
     """The exact law of the first tokens, step by step; `limits` as in `decode`.
 
     What a drafter does next depends on the committed tokens only, so one step is enumerated per context

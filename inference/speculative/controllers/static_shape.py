@@ -14,6 +14,7 @@ accuracies of its ranks; the n best paths are closed under prefixes.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -114,7 +115,9 @@ def fastest_shape(
 def best_guess_paths(
     accuracy: Sequence[Sequence[float]], num_paths: int
 ) -> list[tuple[tuple[int, ...], float]]:
-    """Return the paths of ranks with the largest products, best first, with the products.
+    """Return the paths of ranks with the largest products and the products, best first.
+
+    Of equal products the shorter path comes first, then the lower ranks.
 
     Args:
         accuracy: Row d, column r: probability that the rank-r guess for depth d is right; columns do not
@@ -124,20 +127,21 @@ def best_guess_paths(
     Example:
         Rows (.6, .15) and (.4, .12), 3 paths: (0) .6, (0, 0) .24, (1) .15.
     """
-    heap: list[tuple[float, tuple[int, ...]]] = []
-    if accuracy and accuracy[0]:
-        heap.append((-accuracy[0][0], (0,)))
+    heap: list[tuple[float, int, tuple[int, ...]]] = []  # -value, length, path
+
+    def push(path: tuple[int, ...]) -> None:
+        depth, rank = len(path), path[-1]
+        if depth <= len(accuracy) and rank < len(accuracy[depth - 1]):
+            value = math.prod(row[r] for row, r in zip(accuracy, path, strict=False))
+            heapq.heappush(heap, (-value, depth, path))
+
+    push((0,))
     paths: list[tuple[tuple[int, ...], float]] = []
     while heap and len(paths) < num_paths:
-        negative, path = heapq.heappop(heap)
+        negative, _, path = heapq.heappop(heap)
         paths.append((path, -negative))
-        depth, rank = len(path), path[-1]
-        if depth < len(accuracy) and accuracy[depth]:
-            heapq.heappush(heap, (negative * accuracy[depth][0], (*path, 0)))
-        row = accuracy[depth - 1]
-        if rank + 1 < len(row) and row[rank] > 0.0:
-            sibling = negative / row[rank] * row[rank + 1]
-            heapq.heappush(heap, (sibling, (*path[:-1], rank + 1)))
+        push((*path, 0))
+        push((*path[:-1], path[-1] + 1))
     return paths
 
 

@@ -63,4 +63,3 @@ def append_candidates(
         else:
             break
     return node
-

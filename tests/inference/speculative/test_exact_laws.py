@@ -37,6 +37,7 @@ from tests.markov_pair import (
     MIDDLE,
     START,
     TARGET,
+    Law,
     MakeDrafter,
     TableDrafter,
     TableProvider,
@@ -278,7 +279,7 @@ def test_a_copied_sibling_with_the_ratio_rule_is_not_independent() -> None:
 
         return enumerate_outcomes(run)
 
-    independent = {(a, b): law[a] * law[b] for a in range(4) for b in range(4)}
+    independent: Law = {(a, b): law[a] * law[b] for a in range(4) for b in range(4)}
     copied, fresh = joint(law), joint(None)
     assert sum(p for (a, b), p in copied.items() if a == b) == pytest.approx(1.0)
     assert total_variation(copied, independent) == pytest.approx(0.735)

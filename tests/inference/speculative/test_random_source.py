@@ -55,7 +55,11 @@ def test_inverse_cdf_skips_trailing_zeros_at_the_very_end() -> None:
 def test_philox_numbers_depend_on_key_step_and_purpose_only() -> None:
     first = [PhiloxSource(7, 3, "draft").uniform() for _ in range(2)]
     assert first[0] == first[1]
-    others = [PhiloxSource(8, 3, "draft"), PhiloxSource(7, 4, "draft"), PhiloxSource(7, 3, "accept")]
+    others = [
+        PhiloxSource(8, 3, "draft"),
+        PhiloxSource(7, 4, "draft"),
+        PhiloxSource(7, 3, "accept"),
+    ]
     assert len({first[0], *(source.uniform() for source in others)}) == 4
 
 

@@ -53,9 +53,7 @@ def test_half_precision_is_converted_before_the_softmax() -> None:
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_nan_logits_are_refused(temperature: float) -> None:
     with pytest.raises(FloatingPointError, match="NaN"):
-        processed_laws(
-            torch.tensor([[float("nan"), 1.0]]), SamplingParams(temperature=temperature)
-        )
+        processed_laws(torch.tensor([[float("nan"), 1.0]]), SamplingParams(temperature=temperature))
 
 
 def test_the_ensemble_is_the_published_acceptance_and_residual() -> None:
