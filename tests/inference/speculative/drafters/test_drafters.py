@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,14 +33,16 @@ from inference.speculative.drafters.suffix import SuffixConfig, SuffixDrafter
 from inference.speculative.draws import take_best
 from inference.speculative.laws import PointLaw, RowLaw
 from inference.speculative.proposing import draft_together
-from inference.speculative.random_source import PhiloxSource
+from inference.speculative.random_source import PhiloxSource, enumerate_outcomes
 from inference.speculative.suffix_corpus import SuffixCorpus
+from inference.speculative.target_law import processed_laws
 from tests.markov_pair import (
     DRAFT,
     MIDDLE,
     START,
     TARGET,
     TableProvider,
+    decode,
     decoded_law,
     plain_law,
     total_variation,
@@ -173,6 +176,32 @@ def test_two_tokens_have_the_target_law_with_every_drafter(name: str) -> None:
 def test_any_draft_settings_keep_the_target_law(sampling: SamplingParams) -> None:
     law = decoded_law(lambda: small_model(sampling), RecursiveRejection())
     assert total_variation(law, plain_law()) < 1e-12
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        SamplingParams(temperature=0.7, top_p=0.8),
+        SamplingParams(top_k=2),
+        SamplingParams(min_p=0.6),
+    ],
+)
+def test_a_processed_target_is_met_exactly(sampling: SamplingParams) -> None:
+    """Draft rows go through the same settings, and through none."""
+    table = processed_laws(torch.from_numpy(TARGET).log(), sampling)
+    for draft_sampling in (sampling, SamplingParams()):
+        law = enumerate_outcomes(
+            lambda rng, settings=draft_sampling: decode(  # type: ignore[misc]  # bound early
+                SmallModelDrafter(TableProvider(), Chain(2), settings),
+                RecursiveRejection(),
+                rng,
+                num_tokens=2,
+                table=table,
+            )
+        )
+        expected = {tokens: prob for tokens, prob in plain_law(table=table).items() if prob > 0.0}
+        assert total_variation(law, expected) < 1e-12
+        assert law.keys() == expected.keys()
 
 
 # ------------------------------------------------------------------ n-gram
