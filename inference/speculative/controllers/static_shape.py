@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,42 +45,12 @@ def best_shape(child_rates: Sequence[float], *, num_nodes: int, max_depth: int) 
     _check_rates(child_rates)
     if num_nodes < 0 or max_depth < 0:
         raise ValueError(f"num_nodes={num_nodes} and max_depth={max_depth} must not be negative")
-
-    @cache
-    def best(size: int, depth: int) -> tuple[float, tuple[int, ...]]:
-        """max_b G(size, depth, b) and the sizes of the children's subtrees."""
-        options = (with_children(size, depth, b) for b in range(len(child_rates) + 1))
-        return max(options, key=lambda option: option[0])
-
-    @cache
-    def with_children(size: int, depth: int, num: int) -> tuple[float, tuple[int, ...]]:
-        """G(size, depth, num) and the sizes of the children's subtrees."""
-        if num == 0:
-            return (1.0, ()) if size == 1 else (float("-inf"), ())
-        if depth == 0 or size <= num:
-            return float("-inf"), ()
-        options = []
-        for rest in range(num, size):
-            value, sizes = with_children(rest, depth, num - 1)
-            gain = child_rates[num - 1] * best(size - rest, depth - 1)[0]
-            options.append((value + gain, (*sizes, size - rest)))
-        return max(options, key=lambda option: option[0])
-
-    sizes = range(1, num_nodes + 2)
-    size = max(sizes, key=lambda s: best(s, max_depth)[0])
-    parents: list[int] = []
-
-    def build(parent: int, size: int, depth: int) -> None:
-        children = best(size, depth)[1]
-        first = len(parents)
-        parents.extend([parent] * len(children))
-        for index, child_size in enumerate(children):
-            build(first + index, child_size, depth - 1)
-
-    build(-1, size, max_depth)
+    search = _ShapeSearch(child_rates)
+    size = max(range(1, num_nodes + 2), key=lambda size: search.best(size, max_depth).value)
+    parents = search.parents(size, max_depth)
     return Shape(
         parents=tuple(parents),
-        expected_tokens=best(size, max_depth)[0],
+        expected_tokens=search.best(size, max_depth).value,
         depth=max(_depths(parents), default=0),
     )
 
@@ -160,6 +131,52 @@ def best_num_guesses(
     ratios = {num: (1.0 + sum(values[:num])) / time for num, time in latency.items()}
     best = max(ratios, key=lambda num: ratios[num])
     return best, ratios[best]
+
+
+class _Option(NamedTuple):
+    """A value of G, and the sizes of the subtrees of the root's children that reach it."""
+
+    value: float
+    sizes: tuple[int, ...]
+
+
+_IMPOSSIBLE = _Option(-math.inf, ())
+
+
+class _ShapeSearch:
+    """The dynamic program with its memory; sizes include the root, as m does."""
+
+    def __init__(self, child_rates: Sequence[float]) -> None:
+        self._rates = tuple(child_rates)
+        self.best = cache(self._best)
+        self._with = cache(self._with_children)
+
+    def parents(self, size: int, depth: int) -> list[int]:
+        """Return the parents of the best tree, children of a node side by side."""
+        parents: list[int] = []
+        open_nodes = [(-1, size, depth)]
+        for node, size, depth in open_nodes:
+            for child_size in self.best(size, depth).sizes:
+                open_nodes.append((len(parents), child_size, depth - 1))
+                parents.append(node)
+        return parents
+
+    def _best(self, size: int, depth: int) -> _Option:
+        """max_b G(size, depth, b)."""
+        return max(self._with(size, depth, num) for num in range(len(self._rates) + 1))
+
+    def _with_children(self, size: int, depth: int, num: int) -> _Option:
+        """G(size, depth, num)."""
+        if num == 0:
+            return _Option(1.0, ()) if size == 1 else _IMPOSSIBLE
+        if depth == 0 or size <= num:
+            return _IMPOSSIBLE
+        options = []
+        for rest in range(num, size):
+            before = self._with(rest, depth, num - 1)
+            gain = self._rates[num - 1] * self.best(size - rest, depth - 1).value
+            options.append(_Option(before.value + gain, (*before.sizes, size - rest)))
+        return max(options)
 
 
 def _check_rates(child_rates: Sequence[float]) -> None:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -396,6 +396,46 @@ def test_a_known_mistake_shows_with_its_exact_distance(
     law = decoded_law(make, rule)
     assert sum(law.values()) == pytest.approx(1.0, abs=EXACT)
     assert total_variation(law, plain_law()) == pytest.approx(distance, abs=6e-11)
+
+
+def one_token_law(
+    draw_token: Callable[[RandomSource], int], declared: Probs, target: Probs, rule: AcceptRule
+) -> list[float]:
+    """The law of the first token behind one drawn token."""
+
+    def run(rng: RandomSource) -> int:
+        tree = DraftTree(DraftLimits(max_nodes=1))
+        tree.append(ROOT, draw_token(rng), RowLaw(declared), source="test", confidence=0.5)
+        return rule.judge(tree, lambda node: target, rng).token_ids[0]
+
+    law = enumerate_outcomes(run)
+    return [law[token] for token in range(len(target))]
+
+
+def test_plain_sampling_behind_a_rejected_cached_token_is_biased_as_computed() -> None:
+    old, new = np.array([0.5, 0.3, 0.2]), np.array([0.3, 0.3, 0.4])
+    wrong = one_token_law(lambda rng: rng.categorical(old), old, new, PlainAfterRejection())
+    assert wrong == pytest.approx([0.36, 0.36, 0.28])
+    right = one_token_law(lambda rng: rng.categorical(old), old, new, REJECTION)
+    assert right == pytest.approx(new, abs=EXACT)
+
+
+@pytest.mark.parametrize(("is_exact", "expected"), [(False, (0.48, 0.13, 0.39)), (True, None)])
+def test_a_middle_level_that_draws_from_its_whole_law_is_biased_as_computed(
+    is_exact: bool, expected: tuple[float, ...] | None
+) -> None:
+    small, middle = np.array([0.2, 0.5, 0.3]), np.array([0.5, 0.3, 0.2])
+    target = np.array([0.6, 0.1, 0.3])
+
+    def middle_token(rng: RandomSource) -> int:
+        token = rng.categorical(small)
+        if rng.bernoulli(accept_prob(middle, token, RowLaw(small))):
+            return token
+        rest = after_rejection(middle, token, RowLaw(small)) if is_exact else middle
+        return rng.categorical(rest)
+
+    found = one_token_law(middle_token, middle, target, REJECTION)
+    assert found == pytest.approx(expected or tuple(target), abs=EXACT)
 
 
 @pytest.mark.parametrize("make", [lambda: TableDrafter(Chain(2)), CachedDrafter])

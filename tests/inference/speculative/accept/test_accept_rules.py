@@ -147,6 +147,14 @@ def test_typical_acceptance_takes_the_longest_plausible_path() -> None:
     assert found == Acceptance(nodes=(1, 2), token_ids=(1, 2, 0))
 
 
+def test_of_two_longest_plausible_paths_the_first_drawn_wins() -> None:
+    tree = DraftTree(DraftLimits(max_nodes=2))
+    for token in (1, 0):
+        tree.append(ROOT, token, POINT, source="test", confidence=0.5)
+    even = np.full(4, 0.25)
+    assert Typical().judge(tree, lambda node: even, ScriptedUniforms(0.0)).nodes == (0,)
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_at_temperature_0_every_rule_gives_the_greedy_text(rule: AcceptRule) -> None:
     one_hot = np.eye(4)[TARGET.argmax(-1)]

@@ -254,6 +254,15 @@ def test_suffix_follows_the_majority_and_multiplies_frequencies() -> None:
     assert draft.score == pytest.approx(0.75 + 0.5)
 
 
+def test_a_text_that_ended_counts_against_going_on() -> None:
+    corpus = SuffixCorpus()
+    corpus.add([1, 2, 3, 5])
+    corpus.add([1, 2, 3, 5, 6])
+    drafter = SuffixDrafter(shared=corpus)
+    drafter.begin([1, 2, 3])
+    assert drafter.lookup().frequencies == pytest.approx((1.0, 0.5))
+
+
 def test_suffix_prefers_the_match_length_that_promises_more() -> None:
     corpus = SuffixCorpus()
     corpus.add([9, 1, 2, 4, 4, 4])
