@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import inference.speculative.drafters as folder
 from inference.requests import SamplingParams
+from inference.speculative.accept.greedy import Greedy
 from inference.speculative.accept.sampling import RecursiveRejection
 from inference.speculative.controllers.base import TreeController
 from inference.speculative.controllers.dyspec import DySpec, DySpecThreshold
@@ -162,6 +163,31 @@ def test_a_reset_drafter_is_like_new(name: str) -> None:
 def test_two_tokens_have_the_target_law_with_every_drafter(name: str) -> None:
     law = decoded_law(BUILDERS[name], RecursiveRejection(), max_nodes=3)
     assert total_variation(law, plain_law()) < 1e-12
+
+
+CYCLE = np.eye(4)[[1, 2, 3, 0, 0]]
+"""Greedy text behind START: 0 1 2 3 0 1 ..."""
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("max_nodes", [0, 1, 2, 9])
+@pytest.mark.parametrize("stops", [frozenset(), frozenset({2})])
+@pytest.mark.parametrize("num_tokens", [1, 2, 9])
+def test_greedy_text_is_that_of_plain_decoding(
+    name: str, max_nodes: int, stops: frozenset[int], num_tokens: int
+) -> None:
+    plain = [i % 4 for i in range(num_tokens)]
+    plain = plain[:3] if stops else plain
+    found = decode(
+        BUILDERS[name](),
+        Greedy(),
+        PhiloxSource(5, 0, "draft"),
+        num_tokens=num_tokens,
+        max_nodes=max_nodes,
+        table=CYCLE,
+        stop_token_ids=stops,
+    )
+    assert list(found) == plain
 
 
 @pytest.mark.parametrize(
