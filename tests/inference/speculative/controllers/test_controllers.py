@@ -82,6 +82,15 @@ def test_the_threshold_form_goes_on_with_the_two_best_slots() -> None:
     assert tree.parent[before:] == [3, 1, 6, 6, 8]
 
 
+@pytest.mark.parametrize("controller", [DySpec(1), DySpecThreshold(0.75)])
+def test_slots_of_another_drafters_nodes_compete(controller: DySpec | DySpecThreshold) -> None:
+    tree = DraftTree(DraftLimits(max_nodes=9))
+    tree.append(ROOT, 0, POINT, source="lookup", confidence=0.8)
+    _, asked = grown(controller, ScriptedTokens(1), tree=tree)
+    assert asked == [[0]]
+    assert tree.parent == [ROOT, 0]
+
+
 def test_a_larger_budget_contains_the_smaller_tree() -> None:
     small, _ = grown(DySpec(4), PhiloxSource(3, 0, "draft"))
     large, _ = grown(DySpec(9), PhiloxSource(3, 0, "draft"))
