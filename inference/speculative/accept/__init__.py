@@ -1,0 +1,1 @@
+"""Accept rules, one file each: which draft tokens become output."""

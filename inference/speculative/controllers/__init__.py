@@ -1,0 +1,1 @@
+"""Controllers: how many tokens are drafted, in which shape, and by which exit layer."""
