@@ -1,0 +1,1 @@
+"""Executing a model's SQL safely and comparing what it returns with the reference."""
