@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inference.requests import SamplingParams
+from rollout.envs.config import EnvConfig
 from rollout.stopping import StopConfig
 
 
@@ -33,6 +34,8 @@ class RolloutConfig:
     """Module of rollout/branching, or pkg.mod:Class."""
     stop: StopConfig = field(default_factory=StopConfig)
     """Which signs end a path."""
+    env: EnvConfig | None = None
+    """Environment that answers the model while it writes; None: the model writes alone."""
     temperature: float = 1.0
     """Logits are divided by it; 0 is greedy (all leaves of a prompt equal)."""
     top_p: float = 1.0

@@ -86,7 +86,8 @@ def _headline(tree: RolloutTree) -> str:
 
 
 def _segment_label(segment: Segment) -> str:
-    return f"{segment.id} [{len(segment.token_ids)}]"
+    is_observation = segment.id > 0 and not segment.sampled[0]
+    return f"{segment.id} [{len(segment.token_ids)}]{' env' if is_observation else ''}"
 
 
 def _leaf_notes(

@@ -22,7 +22,7 @@ from rollout.config import PromptTask, RolloutConfig
 from rollout.fallback import RESTARTABLE, plan_fallback
 from rollout.keys import stable_key
 from rollout.stopping import AnswerTest, StopView, finish_reason
-from rollout.tree import RolloutTree, Segment, TokenDraws
+from rollout.tree import FinishReason, RolloutTree, Segment, TokenDraws
 
 PathT = TypeVar("PathT")
 Decode = Callable[[Sequence[int]], str]
@@ -71,6 +71,10 @@ class SegmentEngine(Protocol[PathT]):
         """End the running request of a path now."""
         ...
 
+    def append(self, path: PathT, token_ids: Sequence[int], /) -> None:
+        """Add tokens that nobody draws (an observation) to a path without a request."""
+        ...
+
     def close(self, path: PathT, /) -> None:
         """Give up a path without a request."""
         ...
@@ -89,10 +93,11 @@ class GrowthRules:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Branch(Generic[PathT]):
+class Branch(Generic[PathT]):
     """A path that is alive, or a leaf that fallback may shorten."""
 
     path: PathT
+    """Handle of the engine."""
     tip: int
     """Id of its last segment."""
     num_tokens: int
@@ -130,9 +135,11 @@ class PromptGrowth(Generic[PathT]):
         self._num_first = self._rng.randint(*rules.config.divergence_range)
         self._prompt_ids = tuple(task.token_ids)
         self._root: PathT | None = None
+        self._root_tip = 0
+        self._root_tokens = 0
         self._open: dict[int, PathT] = {}
-        self._level: list[_Branch[PathT]] = []
-        self._finished: list[_Branch[PathT]] = []
+        self._level: list[Branch[PathT]] = []
+        self._finished: list[Branch[PathT]] = []
         self._texts: list[str] = []
         self._num_born: Counter[int] = Counter()
 
@@ -148,41 +155,55 @@ class PromptGrowth(Generic[PathT]):
 
     def start(self) -> None:
         """Open the prompt and submit its first level."""
-        self._root = self._track(self._engine.open(self._prompt_ids))
-        version = self._engine.policy_version
-        self.tree.add_segment(parent=None, token_ids=self._prompt_ids, policy_version=version)
-        self._texts.append("")
+        self._open_prompt()
         self._fork_root(self._num_first)
         self._submit_level()
 
     def receive(self, path: PathT, decoded: DecodedSegment) -> None:
         """Take the segment of one request; submit the next level if it was the last of its level."""
-        branch = next(branch for branch in self._level if branch.path is path)
+        branch = self._branch_of(path)
         assert branch.decoded is None, "one segment per request"
         branch.decoded = decoded
-        if all(branch.decoded is not None for branch in self._level):
-            self._end_level()
-            self._submit_level()
+        self._advance()
 
     def close(self) -> None:
         """Close every engine path that is still open; no request may run on them."""
         for path in list(self._open.values()):
             self._close(path)
 
+    def _open_prompt(self) -> None:
+        self._root = self._track(self._engine.open(self._prompt_ids))
+        version = self._engine.policy_version
+        self.tree.add_segment(parent=None, token_ids=self._prompt_ids, policy_version=version)
+        self._texts.append("")
+
+    def _branch_of(self, path: PathT) -> Branch[PathT]:
+        return next(branch for branch in self._level if branch.path is path)
+
+    def _advance(self) -> None:
+        """Go to the next level if this one has ended."""
+        if self._is_level_over():
+            self._end_level()
+            self._submit_level()
+
+    def _is_level_over(self) -> bool:
+        return all(branch.decoded is not None for branch in self._level)
+
     def _end_level(self) -> None:
         level, self._level = self._level, []
-        tips = {branch.tip: branch for branch in map(self._record, level)}
-        segments = [self.tree.segments[tip] for tip in tips]
-        stopped = [segment for segment in segments if segment.finish is not None]
-        active = [segment for segment in segments if segment.finish is None]
-        for segment in stopped:
-            self._retire(tips[segment.id], segment)
-        for segment, num in zip(active, self._allocate(stopped, active), strict=True):
-            self._deepen(tips[segment.id], num)
+        recorded = [(branch, self._record(branch)) for branch in level]
+        stopped = [segment for _, segment in recorded if segment.finish is not None]
+        active = [(branch, segment) for branch, segment in recorded if segment.finish is None]
+        for branch, segment in recorded:
+            if segment.finish is not None:
+                self._retire(branch, segment)
+        children = self._allocate(stopped, [segment for _, segment in active])
+        for (branch, _), num in zip(active, children, strict=True):
+            self._deepen(branch, num)
         if not self._level and self.num_missing:
             self._fall_back()
 
-    def _record(self, branch: _Branch[PathT]) -> _Branch[PathT]:
+    def _record(self, branch: Branch[PathT]) -> Segment:
         """Turn what the request brought into a segment of the tree."""
         decoded, branch.decoded = branch.decoded, None
         assert decoded is not None and decoded.token_ids, "a request brings at least one token"
@@ -197,18 +218,22 @@ class PromptGrowth(Generic[PathT]):
                 behaviour_logprobs=decoded.behaviour_logprobs,
                 entropies=decoded.entropies,
             ),
-            finish=finish_reason(
-                self._view(branch, decoded),
-                self._config.stop,
-                max_tokens=self._config.response_limit,
-                max_segments=self._config.max_segments,
-                has_answer=self._rules.has_answer,
-            ),
+            finish=self._finish(branch, decoded),
         )
         branch.tip = segment.id
-        return branch
+        return segment
 
-    def _view(self, branch: _Branch[PathT], decoded: DecodedSegment) -> StopView:
+    def _finish(self, branch: Branch[PathT], decoded: DecodedSegment) -> FinishReason | None:
+        """Why the path stops after its newest segment, whose text is the last of `_texts`."""
+        return finish_reason(
+            self._view(branch, decoded),
+            self._config.stop,
+            max_tokens=self._config.response_limit,
+            max_segments=self._config.max_segments,
+            has_answer=self._rules.has_answer,
+        )
+
+    def _view(self, branch: Branch[PathT], decoded: DecodedSegment) -> StopView:
         before = "".join(self._texts[i] for i in self.tree.path_of(branch.tip))
         return StopView(
             segment_text=self._texts[-1],
@@ -225,13 +250,13 @@ class PromptGrowth(Generic[PathT]):
         children = self._rules.policy.allocate(stopped, active, remaining, self._rng)
         return checked_allocation(children, num_active=len(active), remaining=remaining)
 
-    def _retire(self, branch: _Branch[PathT], leaf: Segment) -> None:
+    def _retire(self, branch: Branch[PathT], leaf: Segment) -> None:
         if self._config.fallback and leaf.finish in RESTARTABLE:
             self._finished.append(branch)
         else:
             self._close(branch.path)
 
-    def _deepen(self, branch: _Branch[PathT], num: int) -> None:
+    def _deepen(self, branch: Branch[PathT], num: int) -> None:
         """Go on with `num` children; an only child keeps the engine path."""
         if num == 1:
             self._add_branch(branch.path, branch.tip, branch.num_tokens, branch.lineage)
@@ -258,11 +283,16 @@ class PromptGrowth(Generic[PathT]):
     def _fork_root(self, num: int) -> None:
         assert self._root is not None, "the prompt is open while leaves are missing"
         for path in self._engine.fork(self._root, num):
-            self._add_branch(self._track(path), 0, 0, ())
+            self._add_branch(self._track(path), self._root_tip, self._root_tokens, ())
 
-    def _fork_at(self, source: _Branch[PathT], num_kept: int, num: int) -> None:
-        """Start `num` paths after the first `num_kept` segments of a finished response."""
-        kept = self.tree.path_of(source.tip)[: num_kept + 1]
+    def _fork_at(self, source: Branch[PathT], num_kept: int, num: int) -> None:
+        """Start `num` paths after the first `num_kept` requests of a finished response.
+
+        What an environment answered to the last of them belongs to the part that is kept.
+        """
+        path_ids = self.tree.path_of(source.tip)
+        requests = [at for at, i in enumerate(path_ids) if self.tree.segments[i].sampled[0]]
+        kept = path_ids[: requests[num_kept]]
         length = sum(len(self.tree.segments[i].token_ids) for i in kept)
         num_tokens = length - len(self._prompt_ids)
         for path in self._engine.fork(source.path, num, length=length):
@@ -271,21 +301,27 @@ class PromptGrowth(Generic[PathT]):
     def _add_branch(self, path: PathT, tip: int, num_tokens: int, lineage: tuple[int, ...]) -> None:
         lineage = (*lineage, self._num_born[tip])
         self._num_born[tip] += 1
-        self._level.append(_Branch(path=path, tip=tip, num_tokens=num_tokens, lineage=lineage))
+        self._level.append(Branch(path=path, tip=tip, num_tokens=num_tokens, lineage=lineage))
 
     def _submit_level(self) -> None:
         if not self.num_missing:
             self._release_sources()
         for branch in self._level:
-            room = self._config.response_limit - branch.num_tokens
-            self._engine.submit(
-                branch.path,
-                max_new_tokens=min(self._config.segment_length, room),
-                sampling=self._config.sampling,
-                stop_token_ids=sorted(self._rules.eos_token_ids),
-                key=stable_key(*self._origin, "path", *branch.lineage),
-            )
-            self._running[id(branch.path)] = (branch.path, self)
+            self._submit(branch, self._segment_room(branch))
+
+    def _segment_room(self, branch: Branch[PathT]) -> int:
+        """Most tokens of the branch's next segment."""
+        return min(self._config.segment_length, self._config.response_limit - branch.num_tokens)
+
+    def _submit(self, branch: Branch[PathT], max_new_tokens: int) -> None:
+        self._engine.submit(
+            branch.path,
+            max_new_tokens=max_new_tokens,
+            sampling=self._config.sampling,
+            stop_token_ids=sorted(self._rules.eos_token_ids),
+            key=stable_key(*self._origin, "path", *branch.lineage),
+        )
+        self._running[id(branch.path)] = (branch.path, self)
 
     def _release_sources(self) -> None:
         """Close what only fallback could need: enough paths are under way."""

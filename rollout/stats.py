@@ -8,6 +8,14 @@ from dataclasses import dataclass, field
 
 from rollout.tree import FinishReason, RolloutTree
 
+_OF_ENVIRONMENTS = (
+    FinishReason.MAX_TURNS,
+    FinishReason.FORMAT,
+    FinishReason.ENVIRONMENT_FAILED,
+    FinishReason.ENVIRONMENT_TIMEOUT,
+)
+"""Reported only when paths acted in environments."""
+
 
 @dataclass(slots=True, kw_only=True)
 class GrowthStats:
@@ -26,12 +34,18 @@ class GrowthStats:
     """Tokens of all responses: every leaf counts 1."""
     weighted_response_tokens: float = 0.0
     """Sum over prompts of the inverse-fork weighted mean response length."""
+    environment_leaves: int = 0
+    """Leaves whose path acted in an environment."""
+    turns: int = 0
+    """Environment steps of all leaves: a shared step counts once per leaf below it."""
+    observation_tokens: int = 0
+    """Tokens that environments wrote, each counted once."""
     fallback_paths: int = 0
     prompts_with_fallback: int = 0
     finish_counts: Counter[FinishReason] = field(default_factory=Counter)
     """Leaves per finish reason."""
     depth_counts: Counter[int] = field(default_factory=Counter)
-    """Leaves per number of segments."""
+    """Leaves per number of segments that the policy wrote."""
     length_counts: Counter[int] = field(default_factory=Counter)
     """Leaves per response length in tokens."""
 
@@ -60,7 +74,9 @@ class GrowthStats:
         * rollout/depth_mean, _max: segments per response.
         * rollout/fallback_prompt_frac, rollout/fallback_paths_per_prompt: how often forking alone
           did not reach the width.
-        * rollout/finish_<reason>_frac: share of leaves per `FinishReason`.
+        * rollout/finish_<reason>_frac: share of leaves per `FinishReason`; those of environments
+          only if there is one.
+        * rollout/turns_mean, rollout/observation_tokens: only with environments.
         """
         metrics = {
             "prompts": self.num_prompts,
@@ -87,8 +103,13 @@ class GrowthStats:
             "fallback_prompt_frac": _ratio(self.prompts_with_fallback, self.num_prompts),
             "fallback_paths_per_prompt": _ratio(self.fallback_paths, self.num_prompts),
         }
+        if self.environment_leaves:
+            metrics["turns_mean"] = _ratio(self.turns, self.environment_leaves)
+            metrics["observation_tokens"] = self.observation_tokens
         for reason in FinishReason:
-            metrics[f"finish_{reason}_frac"] = _ratio(self.finish_counts[reason], self.num_leaves)
+            if self.environment_leaves or reason not in _OF_ENVIRONMENTS:
+                share = _ratio(self.finish_counts[reason], self.num_leaves)
+                metrics[f"finish_{reason}_frac"] = share
         return {f"rollout/{name}": float(value) for name, value in metrics.items()}
 
 
@@ -111,10 +132,15 @@ def _tree_stats(tree: RolloutTree) -> GrowthStats:
         weighted_response_tokens=sum(
             weight * length for weight, length in zip(tree.leaf_weights(), lengths, strict=True)
         ),
+        environment_leaves=len(tree.facts),
+        turns=sum(facts.get("turns", 0) for facts in tree.facts.values()),
+        observation_tokens=sum(
+            len(segment.token_ids) for segment in tree.segments[1:] if not segment.sampled[0]
+        ),
         fallback_paths=tree.num_fallback_paths,
         prompts_with_fallback=int(tree.num_fallback_paths > 0),
         finish_counts=Counter(s.finish for s in tree.segments if s.finish is not None),
-        depth_counts=Counter(len(path) - 1 for path in paths),
+        depth_counts=Counter(sum(tree.segments[i].sampled[0] for i in path) for path in paths),
         length_counts=Counter(lengths),
     )
 

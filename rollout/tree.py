@@ -24,7 +24,8 @@ class FinishReason(StrEnum):
     """Why a path stopped (TreePO, arXiv 2508.17445, section 2; order of the tests in stopping.py)."""
 
     FINISHED = "finished"
-    """A complete answer (for example a closed box) was written, as the stop rule demands."""
+    """A complete answer (for example a closed box) was written, as the stop rule demands, or the
+    environment said that the episode is over."""
     EOS = "eos"
     """The model ended the response without a complete answer."""
     MAX_TOKENS = "max_tokens"
@@ -33,6 +34,14 @@ class FinishReason(StrEnum):
     """The path reached the maximal depth."""
     REPETITION = "repetition"
     """The newest segment repeats itself."""
+    MAX_TURNS = "max_turns"
+    """The path took as many environment steps as it may."""
+    FORMAT = "format"
+    """The model broke the protocol of its environment, or wrote what only the environment may write."""
+    ENVIRONMENT_FAILED = "environment_failed"
+    """The environment raised an error on this path."""
+    ENVIRONMENT_TIMEOUT = "environment_timeout"
+    """A step of the environment on this path took too long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +97,8 @@ class RolloutTree:
     """Ids of the segments at which a path stopped, in order of completion; exactly `width` of them."""
     num_fallback_paths: int = 0
     """Paths that were started by fallback rather than by forking."""
+    facts: dict[int, Mapping[str, Any]] = field(default_factory=dict)  # named by the environment
+    """For each leaf that acted in an environment: what that says about the episode."""
 
     def add_segment(
         self,
@@ -174,6 +185,7 @@ class RolloutTree:
             entropies=_joined(part.entropies for part in parts),
             bounds=tuple(zip([0, *ends], ends, strict=False)),
             finish=finish,
+            facts=self.facts.get(leaf, {}),
         )
 
     def trajectories(self) -> list[Trajectory]:
@@ -240,13 +252,16 @@ class RolloutTree:
 
     def to_dict(self) -> dict[str, Any]:  # JSON has no static type
         """The tree as JSON-able values (as far as the columns of `example` are)."""
-        return {
+        values: dict[str, Any] = {
             "prompt_id": self.prompt_id,
             "example": dict(self.example),
             "segments": [asdict(segment) for segment in self.segments],
             "leaves": list(self.leaves),
             "num_fallback_paths": self.num_fallback_paths,
         }
+        if self.facts:
+            values["facts"] = {str(leaf): dict(facts) for leaf, facts in self.facts.items()}
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RolloutTree:  # JSON has no static type
@@ -257,6 +272,7 @@ class RolloutTree:
             segments=[_segment_from_dict(row) for row in values["segments"]],
             leaves=list(values["leaves"]),
             num_fallback_paths=values["num_fallback_paths"],
+            facts={int(leaf): facts for leaf, facts in values.get("facts", {}).items()},
         )
 
 
@@ -283,6 +299,8 @@ class Trajectory:
     bounds: tuple[tuple[int, int], ...]
     """Half-open token ranges of the segments of `path`; they tile the trajectory."""
     finish: FinishReason
+    facts: Mapping[str, Any] = field(default_factory=dict)  # named by the environment
+    """What the environment says about the episode; empty without environment."""
 
 
 def _joined(parts: Iterable[tuple[_T, ...]]) -> tuple[_T, ...]:

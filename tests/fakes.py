@@ -132,6 +132,10 @@ class FakeEngine:
     def cancel(self, path: FakePath) -> None:
         del self._running[path]
 
+    def append(self, path: FakePath, token_ids: Sequence[int]) -> None:
+        assert path.is_open and path not in self._running, "append to a closed or running path"
+        path.token_ids += tuple(token_ids)
+
     def close(self, path: FakePath) -> None:
         assert path.is_open, "closed twice"
         assert path not in self._running, "close of a running path"

@@ -18,6 +18,7 @@ from inference.engine import EngineConfig
 from rewards.base import Reward
 from rewards.load import config_class, reward_class
 from rollout.config import RolloutConfig
+from rollout.envs.load import load_environment
 from trainers.batch_plan import BatchPlan
 from trainers.data import DataConfig, PromptData, load_prompts
 from trainers.launch import LaunchOptions
@@ -92,6 +93,7 @@ def decode_recipe(raw: RawRecipe) -> TrainRecipe:
                 "rewards is empty; name at least one, for example `- type: math_answer`"
             )
         _check_law(sections["rollout"])
+        _check_environment(sections["rollout"])
     except ValueError as error:
         raise RecipeError(f"{raw.path}: {error}") from error
     trainer = decode_trainer_section(raw, PolicyConfig)
@@ -188,6 +190,11 @@ def build_memory_estimate(
         rows_per_micro_batch=plan.per_device_train_batch_size,
         response_tokens=recipe.rollout.response_limit,
     )
+
+
+def _check_environment(rollout: RolloutConfig) -> None:
+    if rollout.env is not None:
+        load_environment(rollout.env.type, rollout.env.options)
 
 
 def _check_law(rollout: RolloutConfig) -> None:

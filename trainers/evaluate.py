@@ -103,10 +103,12 @@ def evaluate_prompts(
     decode: Callable[[Sequence[int]], str],
     eos_token_ids: Sequence[int],
     seed: int,
+    encode: Callable[[str], Sequence[int]] | None = None,
 ) -> list[PromptOutcome]:
     """Answer every prompt once greedily and k times at `config.temperature`, flat, and judge.
 
-    The result of a prompt does not depend on the other prompts.
+    The result of a prompt does not depend on the other prompts. `encode` is needed with
+    `config.env`.
     """
     greedy = grow_trees(
         engine,
@@ -115,6 +117,7 @@ def evaluate_prompts(
         decode=decode,
         eos_token_ids=eos_token_ids,
         seed=seed,
+        encode=encode,
     )
     sampled = grow_trees(
         engine,
@@ -123,6 +126,7 @@ def evaluate_prompts(
         decode=decode,
         eos_token_ids=eos_token_ids,
         seed=seed,
+        encode=encode,
     )
     return [
         _outcome(task, one.trajectories(), many.trajectories(), judge)

@@ -24,7 +24,7 @@ from trainers.model import load_model, load_tokenizer
 from trainers.monitoring.terminal import Terminal
 from trainers.recipe import RecipeError, read_recipe
 from trainers.reward_function import judge_with
-from trainers.rollout_phase import prompt_tasks, text_of, tokenize
+from trainers.rollout_phase import encode_text, prompt_tasks, text_of, tokenize
 from trainers.training_run import RECIPE_FILE
 
 PROMPTS_PER_BATCH = 32
@@ -120,6 +120,7 @@ def _evaluate(recipe: build.TrainRecipe, terminal: Terminal) -> Evaluation:
             decode=decode,
             eos_token_ids=eos,
             seed=recipe.evaluation.seed,
+            encode=lambda text: encode_text(tokenizer, text),
         )
 
     with engine.session():

@@ -43,6 +43,7 @@ from trainers.prompt_store import PromptStore
 from trainers.reward_function import RewardFunction
 from trainers.rollout_phase import (
     columns,
+    encode_text,
     leaf_rows,
     prompt_groups,
     prompt_tasks,
@@ -168,6 +169,10 @@ class PolicyTrainer(GRPOTrainer):
         """Text of token ids without special tokens, as the rewards see it."""
         return text_of(self._tokenizer, token_ids)
 
+    def encode(self, text: str) -> list[int]:
+        """Token ids of an environment's text; it cannot contain special tokens."""
+        return encode_text(self._tokenizer, text)
+
     def rollout_columns(self, prompts: list[Any]) -> dict[str, list[Any]]:  # TRL's rollout contract
         """Grow a tree for every prompt group of this rank; one row per leaf, groups in order."""
         groups = prompt_groups(self._rows, self.rollout_config.width)
@@ -182,6 +187,7 @@ class PolicyTrainer(GRPOTrainer):
                 decode=self.decode,
                 eos_token_ids=self.eos_token_ids,
                 seed=path_key("rollout", self.args.seed, self.state.global_step),
+                encode=self.encode,
             )
             kv_bytes, computed = engine.stats.peak_kv_bytes, engine.stats.tokens_computed
         seconds = time.perf_counter() - started

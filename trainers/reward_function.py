@@ -18,7 +18,7 @@ from rollout.config import PromptTask
 from rollout.tree import FinishReason, Trajectory
 from trainers.evaluate import Judged
 
-LIMIT_REASONS = (FinishReason.MAX_TOKENS, FinishReason.MAX_SEGMENTS)
+LIMIT_REASONS = (FinishReason.MAX_TOKENS, FinishReason.MAX_SEGMENTS, FinishReason.MAX_TURNS)
 
 
 class RewardFunction:
@@ -110,10 +110,11 @@ def _sample(
     task: PromptTask, trajectory: Trajectory, decode: Callable[[Sequence[int]], str]
 ) -> Sample:
     response = trajectory.token_ids[trajectory.bounds[0][1] :]
+    extras = {"episode": trajectory.facts, "finish": str(trajectory.finish)}
     return Sample(
         completion=decode(response),
         prompt=plain_text(task.example.get("prompt", "")),
-        reference=task.example,
+        reference={**task.example, **extras} if trajectory.facts else task.example,
         num_tokens=len(response),
         truncated=trajectory.finish in LIMIT_REASONS,
     )

@@ -36,6 +36,16 @@ class LeafRow:
         """Raw log-prob of each response token, nats."""
         return list(self.trajectory.logprobs[self.trajectory.bounds[0][1] :])
 
+    @property
+    def sampled(self) -> list[int]:
+        """For each response token: 1 if the policy drew it, 0 if it is an observation."""
+        return [int(drawn) for drawn in self.trajectory.loss_mask[self.trajectory.bounds[0][1] :]]
+
+    @property
+    def num_segments(self) -> int:
+        """Segments that the policy wrote."""
+        return sum(self.tree.segments[i].sampled[0] for i in self.trajectory.path)
+
 
 def prompt_groups(rows: Sequence[Row], group_size: int) -> list[Row]:
     """First row of each prompt group; the rows of a group stand next to each other.
@@ -85,17 +95,32 @@ def text_of(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> str
     return str(tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
 
+def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of a text from outside: special tokens are neither added nor read in it."""
+    encoded = tokenizer(text=text, add_special_tokens=False, split_special_tokens=True)
+    return list(encoded["input_ids"])
+
+
 def leaf_rows(trees: Sequence[RolloutTree]) -> list[LeafRow]:
     """All leaves of all trees, tree by tree, in the order in which they were completed."""
     return [LeafRow(tree=tree, trajectory=leaf) for tree in trees for leaf in tree.trajectories()]
 
 
 def columns(rows: Sequence[LeafRow]) -> dict[str, list[Any]]:
-    """The dictionary of TRL's rollout function, one entry per row; extras reach the rewards."""
-    return {
+    """The dictionary of TRL's rollout function, one entry per row; extras reach the rewards.
+
+    `env_mask` is there only if environments wrote tokens, `episode` (the facts that the environment
+    states about each row) only if paths acted in one.
+    """
+    values: dict[str, list[Any]] = {
         "prompt_ids": [row.prompt_ids for row in rows],
         "completion_ids": [row.completion_ids for row in rows],
         "logprobs": [row.logprobs for row in rows],
         "finish": [str(row.trajectory.finish) for row in rows],
-        "num_segments": [len(row.trajectory.path) - 1 for row in rows],
+        "num_segments": [row.num_segments for row in rows],
     }
+    if any(0 in row.sampled for row in rows):
+        values["env_mask"] = [row.sampled for row in rows]
+    if any(row.trajectory.facts for row in rows):
+        values["episode"] = [dict(row.trajectory.facts) for row in rows]
+    return values

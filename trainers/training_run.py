@@ -290,5 +290,6 @@ class HeldOut:
                 decode=self.trainer.decode,
                 eos_token_ids=self.trainer.eos_token_ids,
                 seed=self.config.seed,
+                encode=self.trainer.encode,
             )
         return gather_object(outcomes)

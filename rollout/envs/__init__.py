@@ -1,0 +1,1 @@
+"""Environments that a model acts in while it writes, one file each."""
