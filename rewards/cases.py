@@ -1,11 +1,11 @@
 """Case tables: rows with a prediction, a reference and the verdict that is expected of a reward.
 
-A reward module that can read such rows has a function `read_case(row, folder) -> Case`.
+The tables of a reward in module `x.y` are read by `x.y_cases`, which has `read_case(row, folder) -> Case`.
 """
 
 from __future__ import annotations
 
-import sys
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,8 @@ class Case:
     reward: Reward
     """The reward, configured as the row asks."""
     sample: Sample
-    expected: float
-    """The value that the reward must give."""
+    expected: float | None
+    """The value that the reward must give; None where the reference must be refused."""
 
 
 CaseReader = Callable[[Mapping[str, Any], Path], Case]  # a row's columns depend on the table
@@ -34,12 +34,14 @@ def case_reader(reward: type[Reward]) -> CaseReader:
     """The function that reads case rows for a reward class.
 
     Raises:
-        ValueError: its module has no `read_case`.
+        ValueError: there is no such module.
     """
-    found = getattr(sys.modules[reward.__module__], "read_case", None)
-    if found is None:
+    name = f"{reward.__module__}_cases"
+    try:
+        found: CaseReader = importlib.import_module(name).read_case
+    except ImportError as error:
         raise ValueError(
-            f"{reward.__module__} has no function read_case(row, folder), so it cannot read case "
-            "tables; score a file of predictions instead"
-        )
+            f"there is no module {name} with read_case(row, folder), so {reward.__name__} cannot "
+            "read case tables; score a file of predictions instead"
+        ) from error
     return found

@@ -20,13 +20,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
 from rewards.answer_check import AnswerCheck
 from rewards.answer_kinds import AnswerKind, infer_kind
 from rewards.base import Sample, Score, Verdict
-from rewards.cases import Case
 from rewards.extraction import (
     EXTRACTION_MODES,
     ExtractionMode,
@@ -207,22 +205,6 @@ class MathAnswer:
 
 
 REWARD = MathAnswer
-
-
-def read_case(row: Mapping[str, Any], folder: Path) -> Case:  # a row of the case table
-    """A row of a math case table: id, gold, pred, raw, expected and optional kind and flags."""
-    flags = dict(row.get("flags", {}))
-    config = MathAnswerConfig(reasoning_end=flags.pop("reasoning_end", None))
-    text = str(row["pred"])
-    return Case(
-        id=str(row["id"]),
-        reward=MathAnswer(config),
-        sample=Sample(
-            completion=text if row.get("raw") else rf"The answer is $\boxed{{{text}}}$.",
-            reference={"answer": row["gold"], "kind": row.get("kind"), **flags},
-        ),
-        expected=float(row["expected"]),
-    )
 
 
 @lru_cache(maxsize=65536)

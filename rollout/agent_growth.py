@@ -20,7 +20,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -198,19 +198,29 @@ class AgentGrowth(PromptGrowth[PathT]):
 
     # ---------------------------------------------------------------- into the tree
 
-    def _record(self, branch: Branch[PathT]) -> Segment:
-        """Add the segment, then its observation; remember the moment behind them."""
-        before = self._moments[branch.tip]
-        segment = super()._record(branch)
+    def _retire(self, branch: Branch[PathT], leaf: Segment) -> None:
+        """Keep what the environment says about the episode."""
         turn = self._turns.pop(branch.lineage)
-        after = _moment_behind(before, turn.outcome, segment.token_ids)
-        if segment.finish is not None:
-            self.tree.facts[segment.id] = _leaf_facts(after, turn.outcome)
-        elif turn.observation_ids:
-            branch.tip = self._add_observation(branch.path, segment.id, turn.observation_ids)
+        self.tree.facts[leaf.id] = _leaf_facts(self._moment_behind(leaf, turn), turn.outcome)
+        super()._retire(branch, leaf)
+
+    def _deepen(self, branch: Branch[PathT], num: int) -> None:
+        """Append the observation, remember the moment behind it, and fork there."""
+        turn = self._turns.pop(branch.lineage)
+        moment = self._moment_behind(self.tree.segments[branch.tip], turn)
+        if turn.observation_ids:
+            branch.tip = self._add_observation(branch.path, branch.tip, turn.observation_ids)
             branch.num_tokens += len(turn.observation_ids)
-        self._moments[branch.tip] = after
-        return segment
+        self._moments[branch.tip] = moment
+        super()._deepen(branch, num)
+
+    def _moment_behind(self, segment: Segment, turn: _Turn) -> _Moment:
+        """The episode behind a segment that was or was not followed by a step."""
+        assert segment.parent is not None, "the prompt is no turn"
+        before, outcome = self._moments[segment.parent], turn.outcome
+        if outcome is None or outcome.failure is not None:
+            return replace(before, turn_ids=before.turn_ids + segment.token_ids)
+        return _Moment(state=outcome.state, num_turns=before.num_turns + 1, facts=outcome.facts)
 
     def _add_observation(self, path: PathT, parent: int, ids: tuple[int, ...]) -> int:
         """Id of the new segment; its text is empty, for stop tests are about the model's own text."""
@@ -262,20 +272,6 @@ def _finish_of(outcome: StepOutcome) -> FinishReason | None:
     if outcome.observation.broke_format:
         return FinishReason.FORMAT
     return FinishReason.FINISHED if outcome.observation.done else None
-
-
-def _moment_behind(
-    before: _Moment, outcome: StepOutcome | None, token_ids: tuple[int, ...]
-) -> _Moment:
-    """The episode behind a segment that was or was not followed by a step."""
-    if outcome is None or outcome.failure is not None:
-        return _Moment(
-            state=before.state,
-            num_turns=before.num_turns,
-            facts=before.facts,
-            turn_ids=before.turn_ids + token_ids,
-        )
-    return _Moment(state=outcome.state, num_turns=before.num_turns + 1, facts=outcome.facts)
 
 
 def _leaf_facts(

@@ -41,9 +41,9 @@ def grow_trees(
     decode: Decode,
     eos_token_ids: Iterable[int],
     seed: int,
+    encode: Encode | None = None,
     on_progress: ProgressCallback | None = None,
     has_answer: AnswerTest | None = None,
-    encode: Encode | None = None,
 ) -> list[RolloutTree]:
     """One finished tree per task, in the order of `tasks`; each has exactly `width` leaves.
 

@@ -191,19 +191,18 @@ class PromptGrowth(Generic[PathT]):
 
     def _end_level(self) -> None:
         level, self._level = self._level, []
-        recorded = [(branch, self._record(branch)) for branch in level]
-        stopped = [segment for _, segment in recorded if segment.finish is not None]
-        active = [(branch, segment) for branch, segment in recorded if segment.finish is None]
-        for branch, segment in recorded:
-            if segment.finish is not None:
-                self._retire(branch, segment)
-        children = self._allocate(stopped, [segment for _, segment in active])
-        for (branch, _), num in zip(active, children, strict=True):
-            self._deepen(branch, num)
+        tips = {branch.tip: branch for branch in map(self._record, level)}
+        segments = [self.tree.segments[tip] for tip in tips]
+        stopped = [segment for segment in segments if segment.finish is not None]
+        active = [segment for segment in segments if segment.finish is None]
+        for segment in stopped:
+            self._retire(tips[segment.id], segment)
+        for segment, num in zip(active, self._allocate(stopped, active), strict=True):
+            self._deepen(tips[segment.id], num)
         if not self._level and self.num_missing:
             self._fall_back()
 
-    def _record(self, branch: Branch[PathT]) -> Segment:
+    def _record(self, branch: Branch[PathT]) -> Branch[PathT]:
         """Turn what the request brought into a segment of the tree."""
         decoded, branch.decoded = branch.decoded, None
         assert decoded is not None and decoded.token_ids, "a request brings at least one token"
@@ -221,7 +220,7 @@ class PromptGrowth(Generic[PathT]):
             finish=self._finish(branch, decoded),
         )
         branch.tip = segment.id
-        return segment
+        return branch
 
     def _finish(self, branch: Branch[PathT], decoded: DecodedSegment) -> FinishReason | None:
         """Why the path stops after its newest segment, whose text is the last of `_texts`."""

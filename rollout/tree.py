@@ -26,14 +26,6 @@ class FinishReason(StrEnum):
     FINISHED = "finished"
     """A complete answer (for example a closed box) was written, as the stop rule demands, or the
     environment said that the episode is over."""
-    EOS = "eos"
-    """The model ended the response without a complete answer."""
-    MAX_TOKENS = "max_tokens"
-    """The response reached its token limit."""
-    MAX_SEGMENTS = "max_segments"
-    """The path reached the maximal depth."""
-    REPETITION = "repetition"
-    """The newest segment repeats itself."""
     MAX_TURNS = "max_turns"
     """The path took as many environment steps as it may."""
     FORMAT = "format"
@@ -42,6 +34,14 @@ class FinishReason(StrEnum):
     """The environment raised an error on this path."""
     ENVIRONMENT_TIMEOUT = "environment_timeout"
     """A step of the environment on this path took too long."""
+    EOS = "eos"
+    """The model ended the response without a complete answer."""
+    MAX_TOKENS = "max_tokens"
+    """The response reached its token limit."""
+    MAX_SEGMENTS = "max_segments"
+    """The path reached the maximal depth."""
+    REPETITION = "repetition"
+    """The newest segment repeats itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +95,10 @@ class RolloutTree:
     """Segment 0 is the prompt."""
     leaves: list[int] = field(default_factory=list)
     """Ids of the segments at which a path stopped, in order of completion; exactly `width` of them."""
-    num_fallback_paths: int = 0
-    """Paths that were started by fallback rather than by forking."""
     facts: dict[int, Mapping[str, Any]] = field(default_factory=dict)  # named by the environment
     """For each leaf that acted in an environment: what that says about the episode."""
+    num_fallback_paths: int = 0
+    """Paths that were started by fallback rather than by forking."""
 
     def add_segment(
         self,
@@ -252,16 +252,15 @@ class RolloutTree:
 
     def to_dict(self) -> dict[str, Any]:  # JSON has no static type
         """The tree as JSON-able values (as far as the columns of `example` are)."""
-        values: dict[str, Any] = {
+        facts = {str(leaf): dict(facts) for leaf, facts in self.facts.items()}
+        return {
             "prompt_id": self.prompt_id,
             "example": dict(self.example),
+            **({"facts": facts} if facts else {}),
             "segments": [asdict(segment) for segment in self.segments],
             "leaves": list(self.leaves),
             "num_fallback_paths": self.num_fallback_paths,
         }
-        if self.facts:
-            values["facts"] = {str(leaf): dict(facts) for leaf, facts in self.facts.items()}
-        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RolloutTree:  # JSON has no static type
@@ -269,10 +268,10 @@ class RolloutTree:
         return cls(
             prompt_id=values["prompt_id"],
             example=dict(values["example"]),
+            facts={int(leaf): facts for leaf, facts in values.get("facts", {}).items()},
             segments=[_segment_from_dict(row) for row in values["segments"]],
             leaves=list(values["leaves"]),
             num_fallback_paths=values["num_fallback_paths"],
-            facts={int(leaf): facts for leaf, facts in values.get("facts", {}).items()},
         )
 
 

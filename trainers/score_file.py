@@ -27,8 +27,8 @@ from trainers.recipe_decoding import decode
 from trainers.recipe_format import load_yaml
 
 SAMPLES_PER_BATCH = 64
-AGREEMENT = 1e-9
-"""Two scores closer than this agree."""
+AGREEMENT = 1e-6
+"""Two scores closer than this agree: tables write six decimals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +41,10 @@ class Judgement:
     @property
     def agrees(self) -> bool:
         """Whether the value is the expected one; only for case tables."""
-        return self.score.value is not None and (
-            abs(self.score.value - self.case.expected) < AGREEMENT
-        )
+        value, expected = self.score.value, self.case.expected
+        if value is None or expected is None:
+            return value is expected
+        return abs(value - expected) < AGREEMENT
 
     def row(self) -> dict[str, object]:
         """What is written to the output file."""
@@ -160,7 +161,7 @@ def _report(judged: Sequence[Judgement], console: Console, *, is_table: bool) ->
     console.print(f"agreement {len(judged) - len(wrong)}/{len(judged)}", markup=False)
     for item in wrong:
         console.print(
-            f"  {item.case.id}: expected {item.case.expected:g}, got {item.score.value} "
+            f"  {item.case.id}: expected {item.case.expected}, got {item.score.value} "
             f"({item.score.verdict}: {item.score.detail[:80]})",
             markup=False,
         )

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from rewards.base import Sample, Score, Verdict
 from rewards.batch import score_batch
-from rewards.math_answer import MathAnswer, MathAnswerConfig, read_case
+from rewards.math_answer import MathAnswer, MathAnswerConfig
+from rewards.math_answer_cases import read_case
 from rewards.pool import PoolConfig, WorkerPool
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -57,11 +57,20 @@ def test_a_case_table_that_agrees_ends_with_success(
     assert "agreement 40/40" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("reward", "size"), [("sql_result", 96), ("webshop_goal", 21)])
+def test_the_tables_of_sql_and_webshop_agree(
+    reward: str, size: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = TABLE.with_name("sql.jsonl" if reward == "sql_result" else "webshop.jsonl")
+    assert cli.main(["score", "--reward", reward, "--cases", str(table)]) == 0
+    assert f"agreement {size}/{size}" in capsys.readouterr().out
+
+
 def test_a_case_that_disagrees_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     row = {"id": "x1", "gold": "4", "pred": "5", "raw": False, "expected": 1}
     table = write(tmp_path / "cases.jsonl", [row])
     assert cli.main(["score", "--reward", "math_answer", "--cases", table]) == 1
-    assert "x1: expected 1, got 0.0 (wrong: 5)" in capsys.readouterr().out
+    assert "x1: expected 1.0, got 0.0 (wrong: 5)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,20 @@ def test_attacks_change_nothing_and_the_next_query_has_its_limits(
     assert state(server) == before
 
 
+def test_a_session_that_was_changed_is_reset_and_the_role_sets_the_limits(
+    shop: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rewards.sql.postgres_database import _reset
+
+    monkeypatch.setattr("rewards.sql.postgres_database.postgres_refusal", lambda sql: None)
+    with shop._engine.connect() as connection:
+        connection.exec_driver_sql("SET work_mem = '1MB'")
+        connection.commit()
+        _reset(connection)
+    sql = "SELECT setting FROM pg_settings WHERE name IN ('temp_file_limit', 'work_mem') ORDER BY name"
+    assert shop.execute(sql).rows == (("65536",), ("16384",))
+
+
 def test_a_plain_query_works_after_every_attack(shop: PostgresDatabase) -> None:
     for sql in BREAKERS:
         shop.execute(sql)
