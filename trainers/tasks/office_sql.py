@@ -37,9 +37,9 @@ _SIGNS = {"over": ">", "under": "<"}
 class Habits:
     """How often a demonstration goes wrong, and how."""
 
-    careless_prob: float = 0.35
+    careless_prob: float = 0.55
     """Probability that the condition is forgotten."""
-    confused_prob: float = 0.25
+    confused_prob: float = 0.2
     """Probability that the condition is on the other number."""
     malformed_prob: float = 0.03
     """Probability that the closing tag is missing."""
