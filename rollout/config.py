@@ -12,6 +12,16 @@ from rollout.stopping import StopConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BranchPolicyEntry:
+    """A branch policy with settings of its own."""
+
+    type: str
+    """Module of rollout/branching, or pkg.mod:Class."""
+    settings: dict[str, Any] = field(default_factory=dict)  # fields of the policy's own Config
+    """Configuration of the policy, checked against its Config class."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutConfig:
     """Shape of the trees and law of the tokens. Defaults: TreePO's 14 x 512, binary, 16 leaves."""
 
@@ -30,8 +40,9 @@ class RolloutConfig:
     `branching`, or `width` if branching is 1. Equal to width: independent samples, no tree."""
     fallback: bool = True
     """Where missing leaves start: True at boundaries of finished responses, False at the prompt."""
-    branch_policy: str = "even"
-    """Module of rollout/branching, or pkg.mod:Class."""
+    branch_policy: str | BranchPolicyEntry = "even"
+    """How children are shared out: a module of rollout/branching, pkg.mod:Class, or a mapping with
+    `type` and `settings`. TreePO found no heuristic better than even."""
     stop: StopConfig = field(default_factory=StopConfig)
     """Which signs end a path."""
     env: EnvConfig | None = None
@@ -52,7 +63,7 @@ class RolloutConfig:
                 raise ValueError(f"rollout.{name}={getattr(self, name)} must be at least 1")
         self._check_response_limit()
         self._check_divergence()
-        if not self.branch_policy:
+        if not self.branching_entry.type:
             raise ValueError("rollout.branch_policy is empty; use 'even' or pkg.mod:Class")
         _ = self.sampling  # its constructor checks the four sampling fields
 
@@ -72,6 +83,17 @@ class RolloutConfig:
             return (self.initial_divergence, self.initial_divergence)
         low, high = self.initial_divergence
         return (low, high)
+
+    @property
+    def branching_entry(self) -> BranchPolicyEntry:
+        """The branch policy with its settings."""
+        given = self.branch_policy
+        return BranchPolicyEntry(type=given) if isinstance(given, str) else given
+
+    @property
+    def is_flat(self) -> bool:
+        """True if the leaves of a prompt share no segment: independent samples, no tree."""
+        return self.divergence_range[0] == self.width or self.max_segments == 1
 
     @property
     def sampling(self) -> SamplingParams:

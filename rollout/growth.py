@@ -44,6 +44,7 @@ def grow_trees(
     encode: Encode | None = None,
     on_progress: ProgressCallback | None = None,
     has_answer: AnswerTest | None = None,
+    progress: float = 0.0,
 ) -> list[RolloutTree]:
     """One finished tree per task, in the order of `tasks`; each has exactly `width` leaves.
 
@@ -61,14 +62,16 @@ def grow_trees(
         on_progress: Told about completed leaves.
         has_answer: What a complete answer is; None: a closed box.
         encode: Text to token ids, for observations; needed with `config.env`.
+        progress: Share of the run that is done, in [0, 1]; only scheduled branch policies use it.
 
     Raises:
         ValueError: A prompt is empty, or the branch policy or the environment is unknown or wrongly
             configured.
     """
+    entry = config.branching_entry
     rules = GrowthRules(
         config=config,
-        policy=load_branch_policy(config.branch_policy, config.branching),
+        policy=load_branch_policy(entry.type, config.branching, entry.settings, progress=progress),
         decode=decode,
         eos_token_ids=frozenset(eos_token_ids),
         has_answer=has_answer,

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from inference.requests import DecodedSegment, SamplingParams
-from rollout.branching.base import BranchPolicy, checked_allocation
+from rollout.branching.base import BranchPolicy, EarlyStop, ResponsePath, checked_allocation
 from rollout.config import PromptTask, RolloutConfig
 from rollout.fallback import RESTARTABLE, plan_fallback
 from rollout.keys import stable_key
@@ -192,6 +192,7 @@ class PromptGrowth(Generic[PathT]):
     def _end_level(self) -> None:
         level, self._level = self._level, []
         tips = {branch.tip: branch for branch in map(self._record, level)}
+        self._prune(tips)
         segments = [self.tree.segments[tip] for tip in tips]
         stopped = [segment for segment in segments if segment.finish is not None]
         active = [segment for segment in segments if segment.finish is None]
@@ -242,11 +243,30 @@ class PromptGrowth(Generic[PathT]):
             num_segments=len(branch.lineage),
         )
 
+    def _prune(self, tips: Iterable[int]) -> None:
+        """End the paths that the branch policy gives up, if it does such things."""
+        policy = self._rules.policy
+        active = [tip for tip in tips if self.tree.segments[tip].finish is None]
+        if not active or not isinstance(policy, EarlyStop):
+            return
+        stops = policy.early_stops([self._path(tip) for tip in active])
+        for tip, is_stopped in zip(active, stops, strict=True):
+            if is_stopped:
+                self.tree.prune(tip)
+
+    def _path(self, tip: int) -> ResponsePath:
+        return [self.tree.segments[i] for i in self.tree.path_of(tip)]
+
     def _allocate(self, stopped: Sequence[Segment], active: Sequence[Segment]) -> list[int]:
         if not active:
             return []
         remaining = self.num_missing
-        children = self._rules.policy.allocate(stopped, active, remaining, self._rng)
+        children = self._rules.policy.allocate(
+            [self._path(segment.id) for segment in stopped],
+            [self._path(segment.id) for segment in active],
+            remaining,
+            self._rng,
+        )
         return checked_allocation(children, num_active=len(active), remaining=remaining)
 
     def _retire(self, branch: Branch[PathT], leaf: Segment) -> None:
@@ -272,6 +292,8 @@ class PromptGrowth(Generic[PathT]):
             num_restarts=self._num_first,
             rng=self._rng,
         )
+        if self.tree.leaves_before_fallback is None:
+            self.tree.leaves_before_fallback = len(self.tree.leaves)
         self.tree.num_fallback_paths += sum(fork.num_paths for fork in forks)
         for fork in forks:
             if fork.candidate is None or fork.num_kept == 0:

@@ -42,6 +42,10 @@ class GrowthStats:
     """Tokens that environments wrote, each counted once."""
     fallback_paths: int = 0
     prompts_with_fallback: int = 0
+    leaves_before_fallback: int = 0
+    """Leaves that forking alone had produced when fallback first acted, all of them without one."""
+    counted_groups: int = 0
+    """Sum over leaves of |J|: ancestor groups, the prompt's included, that TreePO averages over."""
     finish_counts: Counter[FinishReason] = field(default_factory=Counter)
     """Leaves per finish reason."""
     depth_counts: Counter[int] = field(default_factory=Counter)
@@ -74,6 +78,10 @@ class GrowthStats:
         * rollout/depth_mean, _max: segments per response.
         * rollout/fallback_prompt_frac, rollout/fallback_paths_per_prompt: how often forking alone
           did not reach the width.
+        * rollout/leaves_before_fallback: leaves per prompt when fallback first acted; the width
+          for prompts without one.
+        * rollout/groups_per_leaf: mean |J|, the distinct ancestor groups of at least two leaves
+          (the prompt's always counts) that TreePO's advantage averages over; 1 for flat sampling.
         * rollout/finish_<reason>_frac: share of leaves per `FinishReason`; those of environments
           only if there is one.
         * rollout/turns_mean, rollout/observation_tokens: only with environments.
@@ -102,6 +110,8 @@ class GrowthStats:
             "depth_max": max(self.depth_counts, default=0),
             "fallback_prompt_frac": _ratio(self.prompts_with_fallback, self.num_prompts),
             "fallback_paths_per_prompt": _ratio(self.fallback_paths, self.num_prompts),
+            "leaves_before_fallback": _ratio(self.leaves_before_fallback, self.num_prompts),
+            "groups_per_leaf": _ratio(self.counted_groups, self.num_leaves),
         }
         if self.environment_leaves:
             metrics["turns_mean"] = _ratio(self.turns, self.environment_leaves)
@@ -139,10 +149,20 @@ def _tree_stats(tree: RolloutTree) -> GrowthStats:
         ),
         fallback_paths=tree.num_fallback_paths,
         prompts_with_fallback=int(tree.num_fallback_paths > 0),
+        leaves_before_fallback=(
+            len(paths) if tree.leaves_before_fallback is None else tree.leaves_before_fallback
+        ),
+        counted_groups=_counted_groups(tree, paths),
         finish_counts=Counter(s.finish for s in tree.segments if s.finish is not None),
         depth_counts=Counter(sum(tree.segments[i].sampled[0] for i in path) for path in paths),
         length_counts=Counter(lengths),
     )
+
+
+def _counted_groups(tree: RolloutTree, paths: Iterable[tuple[int, ...]]) -> int:
+    sizes = {node: len(group) for node, group in tree.leaf_groups().items()}
+    # groups along a path are nested: equal sizes mean equal groups
+    return sum(1 + len({sizes[i] for i in path} - {1, sizes[0]}) for path in paths)
 
 
 def _ratio(numerator: float, denominator: float) -> float:

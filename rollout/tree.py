@@ -12,7 +12,7 @@ re-tokenised); sealed segments never change; `parent < id`; lists of a segment h
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from itertools import accumulate, chain
 from typing import Any, TypeVar
@@ -42,6 +42,8 @@ class FinishReason(StrEnum):
     """The path reached the maximal depth."""
     REPETITION = "repetition"
     """The newest segment repeats itself."""
+    PRUNED = "pruned"
+    """The branch policy gave the path up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,8 @@ class RolloutTree:
     """For each leaf that acted in an environment: what that says about the episode."""
     num_fallback_paths: int = 0
     """Paths that were started by fallback rather than by forking."""
+    leaves_before_fallback: int | None = None
+    """Leaves that the tree had when fallback first acted; None: it never did."""
 
     def add_segment(
         self,
@@ -139,6 +143,14 @@ class RolloutTree:
         if finish is not None:
             self.leaves.append(segment.id)
         return segment
+
+    def prune(self, segment_id: int) -> None:
+        """End the path at its newest segment: the segment becomes a leaf (`FinishReason.PRUNED`)."""
+        segment = self.segments[segment_id]
+        assert segment.finish is None, f"segment {segment_id} is a leaf already"
+        assert all(other.parent != segment_id for other in self.segments[segment_id:])
+        self.segments[segment_id] = replace(segment, finish=FinishReason.PRUNED)
+        self.leaves.append(segment_id)
 
     def path_of(self, segment_id: int) -> tuple[int, ...]:
         """Ids of the segments from the prompt down to `segment_id`, both included."""
@@ -260,6 +272,7 @@ class RolloutTree:
             "segments": [asdict(segment) for segment in self.segments],
             "leaves": list(self.leaves),
             "num_fallback_paths": self.num_fallback_paths,
+            "leaves_before_fallback": self.leaves_before_fallback,
         }
 
     @classmethod
@@ -272,6 +285,7 @@ class RolloutTree:
             segments=[_segment_from_dict(row) for row in values["segments"]],
             leaves=list(values["leaves"]),
             num_fallback_paths=values["num_fallback_paths"],
+            leaves_before_fallback=values.get("leaves_before_fallback"),
         )
 
 

@@ -183,9 +183,14 @@ class GreedyBranching:
 
     def allocate(
         self,
-        stopped: Sequence[Segment],
-        active: Sequence[Segment],
+        stopped: Sequence[Sequence[Segment]],
+        active: Sequence[Sequence[Segment]],
         remaining: int,
         rng: random.Random,
     ) -> list[int]:
         return [remaining - len(active) + 1] + [1] * (len(active) - 1)
+
+
+def last_logprob(paths: Sequence[Sequence[Segment]]) -> list[float]:
+    """A value function: the log-prob of the newest token of each path."""
+    return [path[-1].logprobs[-1] for path in paths]

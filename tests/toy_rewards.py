@@ -26,3 +26,14 @@ class PartlyUnusable:
         if sample.reference["prompt_id"] in ("sum-0", "sum-1"):
             return Score(value=None, verdict=Verdict.BAD_REFERENCE)
         return Score(value=float(len(sample.completion) % 3), verdict=Verdict.CORRECT)
+
+
+class StartsHigh:
+    """1 if the first character is a digit of at least 5: often equal for all leaves of a prompt."""
+
+    name = "starts_high"
+
+    def score(self, sample: Sample) -> Score:
+        """One point or none."""
+        value = float(sample.completion[:1] in tuple("56789"))
+        return Score(value=value, verdict=Verdict.CORRECT if value else Verdict.WRONG)

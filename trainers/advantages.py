@@ -186,6 +186,28 @@ def smooth_advantages(
     return [smooth(reward) for reward in rewards], after
 
 
+def weighted_group_advantages(
+    rewards: Sequence[float],
+    weights: Sequence[float] | None,
+    *,
+    is_scaled: bool = True,
+    epsilon: float = 1e-4,
+) -> list[float]:
+    """Return (R - mean) / (std + epsilon) of one group with weighted statistics.
+
+    With equal weights these are trl's GRPO advantages (sample std, epsilon 1e-4), up to float32.
+
+    Args:
+        rewards: All rewards of one prompt; NaN = unscorable, advantage 0.
+        weights: Relative weight of each reward (inverse-fork leaf weights); None = equal.
+        is_scaled: Divide by the std; False gives R - mean (Dr. GRPO).
+        epsilon: Added to the std.
+    """
+    stats = describe_rewards(rewards, std="sample", weights=weights)
+    scale = stats.std + epsilon if is_scaled else 1.0
+    return [0.0 if math.isnan(reward) else (reward - stats.mean) / scale for reward in rewards]
+
+
 def advantage_sums(advantages_B: Tensor, num_tokens_B: Tensor) -> Tensor:
     """Return (tokens, tokens * A, tokens * A^2) summed over the rows, float64 [3].
 

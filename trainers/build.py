@@ -17,9 +17,11 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from inference.engine import EngineConfig
 from rewards.base import Reward
 from rewards.load import config_class, reward_class
+from rollout.branching.base import load_branch_policy, policy_class, policy_config_class
 from rollout.config import RolloutConfig
 from rollout.envs.load import load_environment
 from trainers.batch_plan import BatchPlan
+from trainers.combinations import check_algorithm, check_rollout
 from trainers.data import DataConfig, PromptData, load_prompts
 from trainers.launch import LaunchOptions
 from trainers.launch_checks import world_size
@@ -97,7 +99,27 @@ def decode_recipe(raw: RawRecipe) -> TrainRecipe:
     except ValueError as error:
         raise RecipeError(f"{raw.path}: {error}") from error
     trainer = decode_trainer_section(raw, PolicyConfig)
+    _check_branching(raw, sections["rollout"])
+    try:
+        check_algorithm(trainer)
+        check_rollout(trainer, sections["rollout"])
+    except ValueError as error:
+        raise RecipeError(f"{raw.path}: {error}") from error
     return TrainRecipe(raw=raw, rewards=rewards, trainer=trainer, **sections)
+
+
+def _check_branching(raw: RawRecipe, rollout: RolloutConfig) -> None:
+    """Look the branch policy up and check its settings as strictly as every other section."""
+    entry, where = rollout.branching_entry, "rollout.branch_policy"
+    try:
+        config = policy_config_class(policy_class(entry.type))
+        if config is not None:
+            decode(entry.settings, config, source=str(raw.path), where=f"{where}.settings")
+        load_branch_policy(entry.type, rollout.branching, entry.settings)
+    except RecipeError:
+        raise
+    except ValueError as error:
+        raise RecipeError(f"{raw.path}: {where}: {error}") from error
 
 
 def build_rewards(recipe: TrainRecipe) -> list[Reward]:

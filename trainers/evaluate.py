@@ -135,9 +135,14 @@ def evaluate_prompts(
 
 
 def flat_law(config: RolloutConfig, *, width: int, temperature: float) -> RolloutConfig:
-    """The same limits and stop rules, but `width` independent responses at this temperature."""
+    """The same limits and stop rules, but `width` independent unpruned responses at this temperature."""
     return replace(
-        config, width=width, initial_divergence=width, branching=1, temperature=temperature
+        config,
+        width=width,
+        initial_divergence=width,
+        branching=1,
+        branch_policy="even",
+        temperature=temperature,
     )
 
 

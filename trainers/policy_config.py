@@ -2,20 +2,28 @@
 
 An algorithm is `clip` (how far a token's ratio may move), `advantage` (what a response is compared
 with) and `aggregation` (how token losses become one number). GRPO is fixed + group + sequence_mean,
-DAPO fixed + group + token_mean, DCPO dac + sas + otm (arXiv 2509.02333). losses.py and
-aggregation.py hold the formulas.
+DAPO fixed + group + token_mean, DCPO dac + sas + otm (arXiv 2509.02333), TreePO fixed + tree +
+token_mean (2508.17445). losses.py, aggregation.py, advantages.py and tree_advantages.py hold the
+formulas, combinations.py what excludes what.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from trl import GRPOConfig
 
+from trainers.advantages import BatchNorm
+from trainers.combinations import check_algorithm
+
 CLIP_RULES = ("fixed", "dac", "gspo", "cispo")
-ADVANTAGES = ("group", "sas")
+ADVANTAGES = ("group", "sas", "tree", "dcpo_tree")
 AGGREGATIONS = ("otm", "token_mean", "sequence_mean", "constant")
+BATCH_NORMS: tuple[BatchNorm, ...] = ("batch_whiten", "batch_scale", "none")
+LEAF_WEIGHTINGS = ("uniform", "inverse_fork")
+TREE_WEIGHTINGS = ("average", "subgroup_size")
 
 # TRL options whose work is done elsewhere here; naming one in a recipe is an error, with this advice.
 MOVED_FIELDS: dict[str, str] = {
@@ -75,13 +83,49 @@ class PolicyConfig(GRPOConfig):
     advantage: str = field(
         default="sas",
         metadata={
-            "help": "group: z-score in the prompt group; sas: DCPO eq. 5-7 with a per-prompt store"
+            "help": "group: z-score in the prompt group; sas: DCPO eq. 5-7 with a per-prompt store; "
+            "tree: TreePO eq. 5, mean over ancestor groups; dcpo_tree: sas at the root + sub-groups"
         },
     )
     aggregation: str = field(
         default="otm",
         metadata={
             "help": "otm: DCPO eq. 8 per prompt; token_mean; sequence_mean; constant (Dr. GRPO)"
+        },
+    )
+    adv_norm: str | None = field(
+        default=None,
+        metadata={
+            "help": "advantages over the token-weighted batch: batch_scale divides by the std, "
+            "batch_whiten also subtracts the mean, none; default: batch_scale for tree, else none"
+        },
+    )
+    tree_weighting: str = field(
+        default="average",
+        metadata={"help": "ancestor groups of advantage tree: average, or subgroup_size"},
+    )
+    distinct_groups: bool = field(
+        default=True,
+        metadata={
+            "help": "count a level that did not fork once; false: again, as TreePO's published code"
+        },
+    )
+    leaf_weighting: str = field(
+        default="uniform",
+        metadata={
+            "help": "weight of a leaf in group means and in the statistics of sas: uniform, or "
+            "inverse_fork (undoes the over-representation of long paths)"
+        },
+    )
+    loss_leaf_weighting: str = field(
+        default="uniform",
+        metadata={"help": "weight of a leaf in the loss: uniform, or inverse_fork (mean 1 a tree)"},
+    )
+    dynamic_sampling_rounds: int = field(
+        default=0,
+        metadata={
+            "help": "extra rollout rounds in which prompts with equal rewards are replaced by others "
+            "(DAPO, TreePO); 0: off"
         },
     )
     ratio_cap: float | None = field(
@@ -96,18 +140,30 @@ class PolicyConfig(GRPOConfig):
         _one_of("trainer.clip", self.clip, CLIP_RULES)
         _one_of("trainer.advantage", self.advantage, ADVANTAGES)
         _one_of("trainer.aggregation", self.aggregation, AGGREGATIONS)
+        _one_of("trainer.leaf_weighting", self.leaf_weighting, LEAF_WEIGHTINGS)
+        _one_of("trainer.loss_leaf_weighting", self.loss_leaf_weighting, LEAF_WEIGHTINGS)
+        _one_of("trainer.tree_weighting", self.tree_weighting, TREE_WEIGHTINGS)
+        if self.adv_norm is not None:
+            _one_of("trainer.adv_norm", self.adv_norm, BATCH_NORMS)
+        if self.dynamic_sampling_rounds < 0:
+            raise ValueError(
+                f"trainer.dynamic_sampling_rounds={self.dynamic_sampling_rounds} is negative; 0 = off"
+            )
         if self.ratio_cap is not None and self.ratio_cap <= 1.0:
             raise ValueError(
                 f"trainer.ratio_cap={self.ratio_cap} must be above 1 (the paper uses 10)"
             )
         if self.clip == "dac" and self.ratio_cap is None:
             raise ValueError("trainer.clip=dac needs trainer.ratio_cap (the paper uses 10)")
-        if self.advantage == "sas" and self.scale_rewards not in ("group", True):
-            raise ValueError(
-                f"trainer.scale_rewards={self.scale_rewards!r} has no effect with trainer.advantage=sas; "
-                "leave it out or use trainer.advantage=group"
-            )
+        check_algorithm(vars(self))
         super().__post_init__()
+
+    @property
+    def batch_norm(self) -> BatchNorm:
+        """`adv_norm`, or the default of the advantage (TreePO's paper: batch_scale)."""
+        if self.adv_norm is None:
+            return "batch_scale" if self.advantage == "tree" else "none"
+        return next(norm for norm in BATCH_NORMS if norm == self.adv_norm)
 
     @property
     def clip_range(self) -> tuple[float, float]:
@@ -131,6 +187,6 @@ def check_trainer_keys(section: dict[str, Any]) -> None:  # values of any YAML t
             )
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:
     if value not in allowed:
         raise ValueError(f"{name}={value!r} is unknown; expected one of {', '.join(allowed)}")

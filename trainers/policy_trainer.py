@@ -35,13 +35,18 @@ from rollout.config import RolloutConfig
 from rollout.growth import grow_trees
 from rollout.stats import GrowthStats, growth_stats
 from rollout.tree import RolloutTree
-from trainers import checkpointing, policy_loss
+from trainers import checkpointing, policy_advantages, policy_loss
 from trainers.advantages import response_utilisation
-from trainers.clip_metrics import clip_counts, clip_metrics, merge_clip_counts, token_clip_ratio
+from trainers.clip_metrics import clip_counts
+from trainers.combinations import check_rollout
+from trainers.dynamic_sampling import Draw, Replacements, draw_with_signal
+from trainers.leaf_groups import LeafGroup, leaf_groups, with_rewards
 from trainers.policy_config import PolicyConfig
 from trainers.prompt_store import PromptStore
 from trainers.reward_function import RewardFunction
 from trainers.rollout_phase import (
+    EngineUse,
+    Row,
     columns,
     encode_text,
     leaf_rows,
@@ -49,8 +54,11 @@ from trainers.rollout_phase import (
     prompt_tasks,
     text_of,
     tokenize,
+    use_metrics,
 )
 from trainers.sampler import EpochRepeatSampler
+from trainers.step_metrics import StepMetrics, mismatch_metrics
+from trainers.tree_metrics import tree_metrics
 
 logger = logging.getLogger(__name__)
 
@@ -66,17 +74,6 @@ class RolloutBatch:
     rewards: list[float]
     """One per leaf, tree by tree; NaN where unscorable."""
     advantages: list[float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineUse:
-    """What one rank's rollout cost."""
-
-    kv_bytes: int
-    """Largest KV at any moment."""
-    computed: int
-    """Tokens whose KV was computed."""
-    seconds: float
 
 
 class PolicyTrainer(GRPOTrainer):
@@ -97,6 +94,7 @@ class PolicyTrainer(GRPOTrainer):
         callbacks: list[TrainerCallback] | None = None,
         peft_config: Any = None,  # peft's configuration classes share no public base
     ) -> None:
+        check_rollout(vars(args), rollout)
         self.rollout_config = rollout
         self.inference_config = inference
         self.prompt_store = PromptStore()
@@ -104,10 +102,14 @@ class PolicyTrainer(GRPOTrainer):
         self._engine: Engine | None = None
         self._rows: list[dict[str, Any]] = []  # rows of the rollout in progress
         self._trees: list[RolloutTree] = []
+        self._draws: list[Draw] = []  # what dynamic sampling chose for the rollout in progress
+        self._use = EngineUse()  # cost of the rollout in progress
+        self._judge_s = 0.0  # seconds that dynamic sampling spent on rewards
+        self._num_generated: int | None = None  # responses made; None: those of the batch
+        self._rewards = list(rewards)
         self._gathered_rewards = torch.empty(0)
         self._staging: Path | None = None
-        self._clip_counts: list[torch.Tensor] = []  # one vector per micro-batch of the step
-        self._token_sums: dict[str, Any] = {}  # name -> (sum, count) tensors of the step
+        self._step_metrics = StepMetrics()
         super().__init__(
             model=model,
             reward_funcs=list(rewards),
@@ -116,9 +118,7 @@ class PolicyTrainer(GRPOTrainer):
             processing_class=processing_class,
             callbacks=callbacks,
             peft_config=peft_config,
-            rollout_func=cast(
-                "Any", _rollout_func
-            ),  # TRL types the trainer argument by its own class
+            rollout_func=cast("Any", _rollout_func),  # TRL types its argument by its own class
         )
 
     # ---- data order ------------------------------------------------------------------------
@@ -174,61 +174,115 @@ class PolicyTrainer(GRPOTrainer):
         return encode_text(self._tokenizer, text)
 
     def rollout_columns(self, prompts: list[Any]) -> dict[str, list[Any]]:  # TRL's rollout contract
-        """Grow a tree for every prompt group of this rank; one row per leaf, groups in order."""
+        """Trees of the prompt groups of this rank as rows: one per leaf, groups in order."""
         groups = prompt_groups(self._rows, self.rollout_config.width)
         assert len(self._rows) == len(prompts), f"{len(self._rows)} rows, {len(prompts)} prompts"
+        self._trees = [draw.tree for draw in self._draws] or self._grow(groups)
+        self._record(sum(gather_object([growth_stats(self._trees)]), GrowthStats()).metrics())
+        self._record(use_metrics(gather_object([self._use])))
+        self._use = EngineUse()
+        return columns(leaf_rows(self._trees))
+
+    def _grow(self, groups: Sequence[Row], round_number: int = 0) -> list[RolloutTree]:
+        """A tree for every prompt; all ranks call it together, with as few prompts as none."""
         tasks = prompt_tasks(groups, self.tokenize_prompts)
+        words = ("rollout", self.args.seed, self.state.global_step)
         started = time.perf_counter()
         with self.rollout_engine() as engine:
-            self._trees = grow_trees(
+            trees = grow_trees(
                 engine,
                 tasks,
                 self.rollout_config,
                 decode=self.decode,
                 eos_token_ids=self.eos_token_ids,
-                seed=path_key("rollout", self.args.seed, self.state.global_step),
+                seed=path_key(*words, round_number) if round_number else path_key(*words),
                 encode=self.encode,
+                progress=min(self.state.global_step / max(self.state.max_steps, 1), 1.0),
             )
-            kv_bytes, computed = engine.stats.peak_kv_bytes, engine.stats.tokens_computed
-        seconds = time.perf_counter() - started
-        self._record_rollout(EngineUse(kv_bytes=kv_bytes, computed=computed, seconds=seconds))
-        return columns(leaf_rows(self._trees))
-
-    def _record_rollout(self, use: EngineUse) -> None:
-        """Rollout metrics over all ranks; a step lasts as long as its slowest rank."""
-        stats = sum(gather_object([growth_stats(self._trees)]), GrowthStats())
-        uses = gather_object([use])
-        slowest = max(one.seconds for one in uses)
-        self._record(stats.metrics())
-        self._record(
-            {
-                "time/rollout_s": slowest,
-                "rollout/tokens_per_s": stats.sampled_tokens / slowest,
-                "rollout/computed_tokens": sum(one.computed for one in uses),
-                "kv/peak_bytes": max(one.kv_bytes for one in uses),
-            }
+            stats = engine.stats
+            kv_bytes, computed = stats.peak_kv_bytes, stats.tokens_computed
+        self._use += EngineUse(
+            kv_bytes=kv_bytes,
+            computed=computed,
+            sampled=sum(tree.num_sampled_tokens for tree in trees),
+            seconds=time.perf_counter() - started,
         )
+        return trees
+
+    # ---- dynamic sampling ------------------------------------------------------------------
+
+    def _resampled(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows after prompts without signal gave their places to others."""
+        groups = prompt_groups(rows, self.rollout_config.width)
+        replacements = Replacements(
+            cast("Any", self.train_dataset),
+            seed=self.args.seed,
+            step=self.state.global_step,
+            taken=gather_object([row["prompt_id"] for row in groups]),
+        )
+        self._draws, counts = draw_with_signal(
+            groups,
+            replacements,
+            draw=self._draw,
+            gather=gather_object,
+            rank=self.accelerator.process_index,
+            num_rounds=self.args.dynamic_sampling_rounds,
+            reward_weights=self.reward_weights.tolist(),
+        )
+        self._num_generated = counts.generated * self.rollout_config.width
+        self._record(counts.metrics(len(groups) * self.accelerator.num_processes))
+        return [dict(one.row) for one in self._draws for _ in range(self.rollout_config.width)]
+
+    def _draw(self, groups: Sequence[Row], round_number: int) -> list[Draw]:
+        trees = self._grow(groups, round_number)
+        leaves = leaf_rows(trees)
+        started = time.perf_counter()
+        scores = [
+            reward.judge_leaves(leaves, self.decode, self._log_metric) for reward in self._rewards
+        ]
+        per_leaf = list(zip(*scores, strict=True))
+        self._judge_s += time.perf_counter() - started
+        width = self.rollout_config.width
+        return [
+            Draw(row=row, tree=tree, scores=tuple(per_leaf[i * width : (i + 1) * width]))
+            for i, (row, tree) in enumerate(zip(groups, trees, strict=True))
+        ]
 
     # ---- rewards and advantages ------------------------------------------------------------
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> torch.Tensor:  # TRL's signature
         started = time.perf_counter()
-        self._gathered_rewards = super()._calculate_rewards(*args, **kwargs)
-        self._record({"time/reward_s": time.perf_counter() - started})
+        if self._draws:  # judged while they were drawn
+            scores = [values for draw in self._draws for values in draw.scores]
+            local = torch.tensor(scores, dtype=torch.float32, device=self.accelerator.device)
+            self._gathered_rewards = self.accelerator.gather(local)
+        else:
+            self._gathered_rewards = super()._calculate_rewards(*args, **kwargs)
+        self._record({"time/reward_s": time.perf_counter() - started + self._judge_s})
         return self._gathered_rewards
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self._draws, self._judge_s, self._num_generated = [], 0.0, None
+        if self.args.dynamic_sampling_rounds:
+            inputs = self._resampled(inputs)
         self._rows = inputs
         output = super()._generate_and_score_completions(inputs)
         rewards = self._combined_rewards()
-        advantages = self._all_advantages(inputs, rewards, output["advantages"])
+        groups = with_rewards(gather_object(leaf_groups(self._trees)), rewards.double().tolist())
+        advantages = self._all_advantages(groups, rewards, output["advantages"])
         first = self.accelerator.process_index * len(inputs)
         local = slice(first, first + len(inputs))
         output["advantages"] = advantages[local]
+        if self.args.loss_leaf_weighting == "inverse_fork":
+            self._weigh_loss(output, groups, local)
+        self._record(tree_metrics(groups))
+        made = self._num_generated
         self._record(
             {
-                "reward/rur": response_utilisation(advantages),
-                "reward/rur_above_0.05": response_utilisation(advantages, threshold=0.05),
+                "reward/rur": response_utilisation(advantages, num_generated=made),
+                "reward/rur_above_0.05": response_utilisation(
+                    advantages, threshold=0.05, num_generated=made
+                ),
             }
         )
         self._record_mismatch(output)
@@ -248,32 +302,36 @@ class PolicyTrainer(GRPOTrainer):
         return total.masked_fill(per_function.isnan().all(dim=1), torch.nan)
 
     def _all_advantages(
-        self, rows: list[dict[str, Any]], rewards: torch.Tensor, group: torch.Tensor
+        self, groups: Sequence[LeafGroup], rewards: torch.Tensor, group: torch.Tensor
     ) -> torch.Tensor:
         """Advantages of all ranks' rows; every rank makes the same update of its own store."""
-        if self.args.advantage == "group":
-            return self.accelerator.gather(group)
-        prompt_ids = gather_object([row["prompt_id"] for row in rows])
-        advantages, visits = self.prompt_store.visit(prompt_ids, rewards.double().tolist())
-        self._record(visits.metrics())
-        return torch.tensor(advantages, dtype=torch.float32, device=rewards.device)
+        args = self.args
+        if args.advantage == "group" and args.leaf_weighting == "uniform":
+            return policy_advantages.normalised(args, self.accelerator.gather(group), groups)
+        values, metrics = policy_advantages.leaf_advantages(args, groups, self.prompt_store)
+        self._record(metrics)
+        advantages = torch.tensor(values, dtype=torch.float64, device=rewards.device)
+        return policy_advantages.normalised(args, advantages, groups)
+
+    def _weigh_loss(
+        self, output: dict[str, Any], groups: Sequence[LeafGroup], local: slice
+    ) -> None:
+        """Row weights for the loss; tokens of the token mean then count with them."""
+        weights = torch.tensor(
+            policy_advantages.loss_weights(groups),
+            dtype=torch.float32,
+            device=output["advantages"].device,
+        )
+        lengths = weights.new_tensor([num for group in groups for num in group.num_tokens])
+        output["row_weights"] = weights[local]
+        output["num_items_in_batch"] = (weights * lengths).sum()
 
     def _record_mismatch(self, output: dict[str, Any]) -> None:
-        """|engine - trainer| log-prob difference over the loss tokens of all ranks, nats."""
+        """Compare the engine's log-probs with the trainer's, where it computed them."""
         old = output.get("old_per_token_logps")
-        if old is None:
-            return
-        gap = (old - output["sampling_per_token_logps"]).abs()[_loss_mask(output)]
-        sums = torch.stack([gap.sum(), gap.new_tensor(gap.numel()), (gap > 0.1).sum().float()])
-        total, count, large = self.accelerator.reduce(sums, reduction="sum").tolist()
-        largest = self.accelerator.gather(gap.max() if gap.numel() else gap.new_zeros(())).max()
-        self._record(
-            {
-                "policy/engine_mismatch_max": largest.item(),
-                "policy/engine_mismatch_mean": total / max(count, 1.0),
-                "policy/engine_mismatch_large_frac": large / max(count, 1.0),
-            }
-        )
+        if old is not None:
+            gap = (old - output["sampling_per_token_logps"]).abs()[_loss_mask(output)]
+            self._record(mismatch_metrics(gap, self.accelerator))
 
     # ---- loss ------------------------------------------------------------------------------
 
@@ -291,14 +349,16 @@ class PolicyTrainer(GRPOTrainer):
         loss_BT, clip = policy_loss.token_loss(
             self.args, logprobs_BT, old_BT, inputs["advantages"], loss_mask_BT
         )
+        values = {"entropy": entropies_BT[loss_mask_BT]}
         if self.beta != 0.0:
             kl_BT = policy_loss.kl_k3(logprobs_BT, inputs["ref_per_token_logps"])
             loss_BT = loss_BT + self.beta * kl_BT
-            self._track(policy_kl=kl_BT[loss_mask_BT])
-        self._track(entropy=entropies_BT[loss_mask_BT])
-        self._clip_counts.append(clip_counts(clip, old_BT, loss_mask_BT))
+            values["kl"] = kl_BT[loss_mask_BT]
+        if "row_weights" in inputs:
+            loss_BT = loss_BT * inputs["row_weights"][:, None]
+        self._step_metrics.add(clip_counts(clip, old_BT, loss_mask_BT), **values)
         if self.accelerator.sync_gradients:
-            self._record_step()
+            self._record(self._step_metrics.flush(self.accelerator))
         share = policy_loss.aggregate(self.args, loss_BT, loss_mask_BT, self._step_size(inputs))
         return share * self.accelerator.num_processes
 
@@ -313,23 +373,6 @@ class PolicyTrainer(GRPOTrainer):
             num_prompts=rows / self.rollout_config.width,
             max_length=self.rollout_config.response_limit,
         )
-
-    def _track(self, **values: torch.Tensor) -> None:
-        for name, value_N in values.items():
-            sums = torch.stack([value_N.detach().sum(), value_N.new_tensor(value_N.numel())])
-            self._token_sums[name] = self._token_sums.get(name, 0) + sums
-
-    def _record_step(self) -> None:
-        """Metrics of the optimizer step, from numerators and denominators of all its tokens."""
-        counts_RC = self.accelerator.gather(torch.stack(self._clip_counts))
-        self._record(clip_metrics(merge_clip_counts(counts_RC)))
-        ratios = [token_clip_ratio(counts_C) for counts_C in counts_RC]
-        self._record({"clip/tcr": sum(ratios) / len(ratios)})
-        for name, sums in self._token_sums.items():
-            total, count = self.accelerator.reduce(sums, reduction="sum").tolist()
-            self._record({f"policy/{name.removeprefix('policy_')}": total / max(count, 1.0)})
-        self._clip_counts.clear()
-        self._token_sums.clear()
 
     def log_evaluation(self, metrics: Mapping[str, float]) -> None:
         """Log held-out figures on their own, without flushing the training metrics."""

@@ -8,6 +8,7 @@ when they pass the limit (rewards/combine.py).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,8 +18,14 @@ from rewards.combine import FailureMonitor, means, metric_sums
 from rollout.config import PromptTask
 from rollout.tree import FinishReason, Trajectory
 from trainers.evaluate import Judged
+from trainers.rollout_phase import LeafRow
 
-LIMIT_REASONS = (FinishReason.MAX_TOKENS, FinishReason.MAX_SEGMENTS, FinishReason.MAX_TURNS)
+LIMIT_REASONS = (
+    FinishReason.MAX_TOKENS,
+    FinishReason.MAX_SEGMENTS,
+    FinishReason.MAX_TURNS,
+    FinishReason.PRUNED,
+)
 
 
 class RewardFunction:
@@ -57,16 +64,38 @@ class RewardFunction:
                 prompts, completions, completion_ids, rows, strict=True
             )
         ]
-        scores = self.score(samples)
-        if log_metric is not None:
-            for name, value in means(metric_sums({self.reward.name: scores})).items():
-                log_metric(name, value)
-        return [score.value for score in scores]
+        return [score.value for score in self._score_and_log(samples, log_metric)]
+
+    def judge_leaves(
+        self,
+        leaves: Sequence[LeafRow],
+        decode: Callable[[Sequence[int]], str],
+        log_metric: Callable[[str, float], None],
+    ) -> list[float]:
+        """Scores of leaves outside TRL's reward phase, NaN where unscorable; nothing for no leaves.
+
+        Raises:
+            RewardFailureError: too many verifier failures in a row of batches.
+        """
+        if not leaves:
+            return []
+        samples = [_sample(leaf.tree.example, leaf.trajectory, decode) for leaf in leaves]
+        scores = self._score_and_log(samples, log_metric)
+        return [math.nan if score.value is None else score.value for score in scores]
 
     def score(self, samples: Sequence[Sample]) -> list[Score]:
         """Judge samples in the worker pool and watch the failure rate."""
         scores = score_batch(self.reward, samples)
         self.monitor.observe(self.reward.name, scores)
+        return scores
+
+    def _score_and_log(
+        self, samples: Sequence[Sample], log_metric: Callable[[str, float], None] | None
+    ) -> list[Score]:
+        scores = self.score(samples)
+        if log_metric is not None:
+            for name, value in means(metric_sums({self.reward.name: scores})).items():
+                log_metric(name, value)
         return scores
 
 
@@ -76,7 +105,7 @@ def judge_with(
     """The judge that an evaluation needs: the reward's verdict decides what is correct."""
 
     def judge(task: PromptTask, trajectories: Sequence[Trajectory]) -> list[Judged]:
-        samples = [_sample(task, trajectory, decode) for trajectory in trajectories]
+        samples = [_sample(task.example, trajectory, decode) for trajectory in trajectories]
         return [
             Judged(
                 correct=score.verdict is Verdict.CORRECT,
@@ -107,14 +136,16 @@ def _rows(columns: Mapping[str, Any], num_rows: int) -> list[dict[str, Any]]:
 
 
 def _sample(
-    task: PromptTask, trajectory: Trajectory, decode: Callable[[Sequence[int]], str]
+    example: Mapping[str, Any],  # a row of the user's columns
+    trajectory: Trajectory,
+    decode: Callable[[Sequence[int]], str],
 ) -> Sample:
     response = trajectory.token_ids[trajectory.bounds[0][1] :]
     extras = {"episode": trajectory.facts, "finish": str(trajectory.finish)}
     return Sample(
         completion=decode(response),
-        prompt=plain_text(task.example.get("prompt", "")),
-        reference={**task.example, **extras} if trajectory.facts else task.example,
+        prompt=plain_text(example.get("prompt", "")),
+        reference={**example, **extras} if trajectory.facts else example,
         num_tokens=len(response),
         truncated=trajectory.finish in LIMIT_REASONS,
     )

@@ -15,6 +15,48 @@ Row = Mapping[str, Any]  # one row of the data set: its columns are the user's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EngineUse:
+    """What the rollouts of one rank cost; `a + b` is the cost of both."""
+
+    kv_bytes: int = 0
+    """Largest KV at any moment."""
+    computed: int = 0
+    """Tokens whose KV was computed."""
+    sampled: int = 0
+    """Tokens drawn, each counted once."""
+    seconds: float = 0.0
+
+    def __add__(self, other: EngineUse) -> EngineUse:
+        return EngineUse(
+            kv_bytes=max(self.kv_bytes, other.kv_bytes),
+            computed=self.computed + other.computed,
+            sampled=self.sampled + other.sampled,
+            seconds=self.seconds + other.seconds,
+        )
+
+
+def use_metrics(uses: Sequence[EngineUse]) -> dict[str, float]:
+    """The numbers to log; a step lasts as long as its slowest rank.
+
+    * time/rollout_s: seconds of the slowest rank.
+    * rollout/tokens_per_s: tokens drawn on all ranks / those seconds.
+    * rollout/generated_tokens: tokens drawn on all ranks, also for prompts that dynamic sampling
+      dropped (rollout/sampled_tokens counts the trees that are trained on).
+    * rollout/computed_tokens: tokens whose KV was computed, all ranks.
+    * kv/peak_bytes: largest KV of a rank.
+    """
+    slowest = max(use.seconds for use in uses)
+    generated = sum(use.sampled for use in uses)
+    return {
+        "time/rollout_s": slowest,
+        "rollout/tokens_per_s": generated / slowest,
+        "rollout/generated_tokens": float(generated),
+        "rollout/computed_tokens": float(sum(use.computed for use in uses)),
+        "kv/peak_bytes": float(max(use.kv_bytes for use in uses)),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeafRow:
     """One training row: a leaf of a rollout tree."""
 

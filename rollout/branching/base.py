@@ -2,41 +2,58 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import inspect
 import pkgutil
 import random
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import rollout.branching
 from rollout.tree import Segment
+
+ResponsePath = Sequence[Segment]
+"""The segments of a path, the prompt first; the last one is the newest."""
 
 
 @runtime_checkable
 class BranchPolicy(Protocol):
     """What `rollout/branching/<name>.py` provides; the module names its class in `POLICY`.
 
-    The class is called with one argument, the branching factor N.
+    The class is called with the branching factor N. If the dataclass `<Class>Config` stands in its
+    module, it is also given as `config`; if the constructor names `progress`, so is the share of
+    the run that is done, a number in [0, 1]. `EarlyStop` is an optional second half.
     """
 
     def allocate(
         self,
-        stopped: Sequence[Segment],
-        active: Sequence[Segment],
+        stopped: Sequence[ResponsePath],
+        active: Sequence[ResponsePath],
         remaining: int,
         rng: random.Random,
     ) -> list[int]:
         """Children of each active path, in the order of `active`.
 
         Args:
-            stopped: Last segments of the paths of the prompt that stopped in this step.
-            active: Last segments of the paths that go deeper, at least one.
+            stopped: Paths of the prompt that stopped in this step.
+            active: Paths that go deeper, at least one.
             remaining: Leaves that no stopped path covers yet; at least `len(active)`.
             rng: The prompt's own random source; use no other.
 
         Returns:
             At least 1 for each path, at most `remaining` in total.
         """
+        ...
+
+
+@runtime_checkable
+class EarlyStop(Protocol):
+    """What a branch policy may provide besides: it ends paths that are not worth going on with."""
+
+    def early_stops(self, active: Sequence[ResponsePath]) -> list[bool]:
+        """Whether each path ends here, as a leaf with `FinishReason.PRUNED`; asked before `allocate`."""
         ...
 
 
@@ -71,13 +88,36 @@ def checked_allocation(children: Sequence[int], *, num_active: int, remaining: i
     return list(children)
 
 
-def load_branch_policy(name: str, branching: int) -> BranchPolicy:
+def load_branch_policy(
+    name: str,
+    branching: int,
+    settings: Mapping[str, Any] | None = None,  # fields of the policy's own Config
+    *,
+    progress: float = 0.0,
+) -> BranchPolicy:
     """The policy called `name`: a module of this package, or `pkg.mod:Class` for outside code.
 
+    Args:
+        name: See above.
+        branching: N.
+        settings: Fields of the policy's Config; None: its defaults.
+        progress: Share of the run that is done, in [0, 1]; for policies that follow a schedule.
+
     Raises:
-        ValueError: No such policy, or the class has no `allocate`.
+        ValueError: No such policy, the class has no `allocate`, or it refuses the settings.
     """
-    policy = _policy_class(name)(branching)
+    if not 0.0 <= progress <= 1.0:
+        raise ValueError(f"progress={progress} must lie in [0, 1]: steps done / steps of the run")
+    cls = policy_class(name)
+    arguments: dict[str, Any] = {}  # only what the class asks for
+    config = policy_config_class(cls)
+    if config is not None:
+        arguments["config"] = _settings(name, config, settings or {})
+    elif settings:
+        raise ValueError(f"branch_policy={name!r} takes no settings; leave them out")
+    if "progress" in inspect.signature(cls).parameters:
+        arguments["progress"] = progress
+    policy = cls(branching, **arguments)
     if not isinstance(policy, BranchPolicy):
         raise ValueError(f"branch_policy={name!r} has no method allocate(stopped, active, ...)")
     return policy
@@ -89,7 +129,12 @@ def branch_policy_names() -> list[str]:
     return sorted(name for name in names if name != "base")
 
 
-def _policy_class(name: str) -> type:
+def policy_class(name: str) -> type:
+    """The class of a policy.
+
+    Raises:
+        ValueError: No such module or class.
+    """
     module_name, _, class_name = name.partition(":")
     if not class_name:
         if name not in branch_policy_names():
@@ -102,3 +147,19 @@ def _policy_class(name: str) -> type:
     except (ImportError, AttributeError) as error:
         raise ValueError(f"branch_policy={name!r} cannot be loaded: {error}") from error
     return policy
+
+
+def policy_config_class(policy: type) -> type | None:
+    """The Config dataclass of a policy class, None when it takes no settings."""
+    found = getattr(sys.modules[policy.__module__], f"{policy.__name__}Config", None)
+    return found if isinstance(found, type) and dataclasses.is_dataclass(found) else None
+
+
+def _settings(name: str, config: type, given: Mapping[str, object]) -> object:
+    try:
+        return config(**given)
+    except TypeError as error:
+        known = [item.name for item in dataclasses.fields(config)]
+        raise ValueError(
+            f"branch_policy={name!r} settings {sorted(given)}: {error}; known: {known}"
+        ) from error

@@ -9,8 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from rollout.branching.base import branch_budget
-from rollout.tree import Segment
+from rollout.branching.base import ResponsePath, branch_budget
 
 
 class EvenBranching:
@@ -21,8 +20,8 @@ class EvenBranching:
 
     def allocate(
         self,
-        stopped: Sequence[Segment],
-        active: Sequence[Segment],
+        stopped: Sequence[ResponsePath],
+        active: Sequence[ResponsePath],
         remaining: int,
         rng: random.Random,
     ) -> list[int]:

@@ -13,7 +13,7 @@ from tests.fakes import FakeEngine, ending_script
 @pytest.fixture
 def small() -> RolloutTree:
     """P(6) forks into A(4) and B(4, eos), A into A1(4, finished) and A2(2, max_tokens)."""
-    tree = RolloutTree(prompt_id="p", example={}, num_fallback_paths=1)
+    tree = RolloutTree(prompt_id="p", example={}, num_fallback_paths=1, leaves_before_fallback=2)
     tree.add_segment(parent=None, token_ids=range(6), policy_version=0)
     add(tree, 0, 4, None)
     add(tree, 0, 4, FinishReason.EOS)
@@ -50,11 +50,14 @@ def test_metrics_of_a_small_tree(small: RolloutTree) -> None:
         "rollout/depth_max": 2,
         "rollout/fallback_prompt_frac": 1,
         "rollout/fallback_paths_per_prompt": 1,
+        "rollout/leaves_before_fallback": 2,
+        "rollout/groups_per_leaf": (1 + 2 + 2) / 3,
         "rollout/finish_finished_frac": 1 / 3,
         "rollout/finish_eos_frac": 1 / 3,
         "rollout/finish_max_tokens_frac": 1 / 3,
         "rollout/finish_max_segments_frac": 0,
         "rollout/finish_repetition_frac": 0,
+        "rollout/finish_pruned_frac": 0,
     }
     assert metrics == pytest.approx(expected, abs=1e-12)
 
@@ -73,3 +76,12 @@ def test_statistics_of_two_ranks_add_up() -> None:
 
 def test_no_trees_give_zeros() -> None:
     assert set(GrowthStats().metrics().values()) == {0.0}
+
+
+def test_flat_rollouts_have_one_group_and_no_fallback() -> None:
+    config = RolloutConfig(width=4, max_segments=3, segment_length=2, branching=1)
+    task = PromptTask(prompt_id="q", token_ids=[1], example={})
+    trees = grow_trees(FakeEngine(), [task], config, decode=str, eos_token_ids={0}, seed=0)
+    metrics = growth_stats(trees).metrics()
+    assert metrics["rollout/groups_per_leaf"] == 1
+    assert metrics["rollout/leaves_before_fallback"] == 4

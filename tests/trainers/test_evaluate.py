@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from trainers.evaluate import PromptOutcome, mean_estimate, share, summarise
+from rollout.config import BranchPolicyEntry, RolloutConfig
+from trainers.evaluate import PromptOutcome, flat_law, mean_estimate, share, summarise
 
 
 def outcome(greedy: bool, correct: str, answers: str) -> PromptOutcome:
@@ -63,3 +64,11 @@ def test_metric_names_carry_k() -> None:
         "eval/maj_at_1",
         "eval/mean_length",
     }
+
+
+def test_evaluation_samples_flat_and_never_prunes() -> None:
+    entry = BranchPolicyEntry(type="value", settings={"function": "m:f", "stop_below": 0.5})
+    law = flat_law(RolloutConfig(width=8, branch_policy=entry), width=3, temperature=0.5)
+    assert law.branching_entry.type == "even"
+    assert law.is_flat
+    assert (law.width, law.temperature) == (3, 0.5)
