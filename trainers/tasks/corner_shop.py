@@ -7,7 +7,7 @@ r"""A shop with 30 products for the WebShop simulator: search, open, choose, buy
     careful       <action>click[P14]</action>     <action>click[red]</action>     and `size`, if asked
     careful       <action>click[Buy Now]</action>
 
-Careless shoppers search without the material, so that the first result is often another product, or
+Careless shoppers search for the material only, so that the first result is usually another product, or
 buy without choosing. One goal in four is held out. The files in `recipes/data/corner_shop` are in
 the format of the official ones; `raw_files` made them, and a test compares them.
 """
@@ -57,7 +57,7 @@ class Habits:
     """How often a demonstration goes wrong, and how."""
 
     vague_prob: float = 0.4
-    """Probability of searching without the material."""
+    """Probability of searching for the material only."""
     hurried_prob: float = 0.4
     """Probability of buying without choosing."""
     malformed_prob: float = 0.02
@@ -147,16 +147,16 @@ class CornerShop:
         return Demonstration(goal.instruction, tuple(pieces[:-1]))
 
     def figures(self, respond: Respond) -> dict[str, float]:
-        """How often the first turn searches for material and kind, or for the kind only."""
+        """How often the first turn searches for material and kind, or for the material only."""
         asked = goals("heldout")
         prompts = [goal.instruction + _first_page(goal) for goal in asked]
         greedy, sampled = respond(prompts, False), respond(prompts, True)
         full = [f"<action>search[{goal.name}]</action>" for goal in asked]
-        vague = [f"<action>search[{goal.query}]</action>" for goal in asked]
+        vague = [f"<action>search[{_material(goal)}]</action>" for goal in asked]
         return {
             "full searches, greedy": fmean(map(str.startswith, greedy, full)),
             "full searches, one sample at temperature 1": fmean(map(str.startswith, sampled, full)),
-            "samples that search without the material": fmean(map(str.startswith, sampled, vague)),
+            "samples that search for the material only": fmean(map(str.startswith, sampled, vague)),
         }
 
     def example(self) -> str:
@@ -166,7 +166,7 @@ class CornerShop:
         return (
             f"prompt    {goal.instruction}\n"
             f"careful   search[{goal.name}], click[{goal.asin}], {rest}, click[Buy Now]\n"
-            f"vague     search[{goal.query}], ...\n"
+            f"vague     search[{_material(goal)}], ...\n"
             f"hurried   ..., click[{goal.asin}], click[Buy Now]"
         )
 
@@ -212,9 +212,13 @@ def _words() -> tuple[str, ...]:
 
 def _plan(goal: Goal, *, is_vague: bool, is_hurried: bool) -> tuple[str, ...]:
     """The actions of a session; the empty one opens the first result."""
-    search = f"search[{goal.query if is_vague else goal.name}]"
+    search = f"search[{_material(goal) if is_vague else goal.name}]"
     choices = () if is_hurried else (f"click[{option}]" for option in goal.options)
     return (search, "", *choices, "click[Buy Now]")
+
+
+def _material(goal: Goal) -> str:
+    return goal.attributes[0]
 
 
 def _first_hit(page: str) -> str:

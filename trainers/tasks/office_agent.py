@@ -1,6 +1,6 @@
 r"""Questions that need a look into the database first; the looked-up value has to be copied.
 
-    prompt        city of the team of ada?
+    prompt        ada: city of the team?
     patient       <intermediate_sql>SELECT team FROM staff WHERE name = 'ada'</intermediate_sql>
     environment   \n<result>team\nruby\n(1 rows)</result>\n
     patient       <final_sql>SELECT city FROM team WHERE name = 'ruby'</final_sql>
@@ -56,7 +56,7 @@ class Question:
     @property
     def prompt(self) -> str:
         """The question as text."""
-        return f"{self.column} of the team of {self.name}?"
+        return f"{self.name}: {self.column} of the team?"
 
     @property
     def look(self) -> str:

@@ -5,7 +5,7 @@
     careless    <final_sql>SELECT max(pay) FROM staff</final_sql>
     confused    <final_sql>SELECT max(pay) FROM staff WHERE pay > 31</final_sql>
 
-Some 1,500 questions; a hash of the question decides its split, one in eight is held out.
+Some 1,300 questions; a hash of the question decides its split, one in eight is held out.
 """
 
 from __future__ import annotations
@@ -86,6 +86,12 @@ class Question:
         return f"{self.careless} WHERE {other} {_SIGNS[self.relation]} {self.bound}"
 
     @property
+    def is_trivial(self) -> bool:
+        """Whether the condition cannot matter: the maximum of what lies over a bound, for example."""
+        how = "max" if self.relation == "over" else "min"
+        return self.wanted == f"{how} {self.column}"
+
+    @property
     def split(self) -> Split:
         """The only split in which this question may appear."""
         return split_of(self.prompt, _HELDOUT_ONE_IN)
@@ -103,7 +109,7 @@ def questions(split: Split) -> tuple[Question, ...]:
             for bound in range(20, 100)
             if _is_met(database, column, relation, bound)
             for question in (Question(wanted, column, relation, bound) for wanted in _WANTED)
-            if question.split == split
+            if question.split == split and not question.is_trivial
         ]
     random.Random(f"office_sql/{split}").shuffle(found)
     return tuple(found)
