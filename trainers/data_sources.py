@@ -10,7 +10,6 @@ import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from datasets import load_dataset
 

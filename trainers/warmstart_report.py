@@ -53,9 +53,7 @@ def save(
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def model_card(
-    task: Task, *, num_parameters: int, training: str, result: WarmstartResult
-) -> str:
+def model_card(task: Task, *, num_parameters: int, training: str, result: WarmstartResult) -> str:
     """The README of the checkpoint; `training` says in a few words how it was trained."""
     example = "\n".join(f"    {line}" for line in task.example().splitlines())
     figures = "\n".join(f"| {name} | {value:.3f} |" for name, value in result.figures.items())

@@ -1,11 +1,11 @@
 """Opens the SQLite database that a data-set row names, for environments that run queries.
 
-    rollout:
-      env:
-        type: sql_agent
-        options:
-          executor: rewards.sql.row_database:row_database
-          settings: {folder: data/databases}
+rollout:
+env:
+type: sql_agent
+options:
+executor: rewards.sql.row_database:row_database
+settings: {folder: data/databases}
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """A session of the shop as an object with a current state, for environments that hold one.
 
-    rollout:
-      env:
-        type: webshop
-        options:
-          simulator: rewards.webshop.simulator:ShopSimulator
-          settings: {num_products: 2000, seed: 0, max_steps: 15}
+rollout:
+env:
+type: webshop
+options:
+simulator: rewards.webshop.simulator:ShopSimulator
+settings: {num_products: 2000, seed: 0, max_steps: 15}
 """
 
 from __future__ import annotations

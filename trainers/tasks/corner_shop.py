@@ -38,7 +38,18 @@ from trainers.tasks.base import (
 )
 
 _HELDOUT_ONE_IN = 4
-_KINDS = ("bottle", "lamp", "chair", "basket", "mirror", "towel", "pillow", "brush", "clock", "tray")
+_KINDS = (
+    "bottle",
+    "lamp",
+    "chair",
+    "basket",
+    "mirror",
+    "towel",
+    "pillow",
+    "brush",
+    "clock",
+    "tray",
+)
 _MATERIALS = ("steel", "wooden", "cotton")
 _COLOURS = ("red", "blue", "green", "black", "white")
 _SIZES = ("small", "large")

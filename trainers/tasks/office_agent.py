@@ -133,7 +133,9 @@ class OfficeAgent:
             "first turn looks, one sample at temperature 1": fmean(
                 map(str.startswith, sampled, looks)
             ),
-            "samples that answer at once": fmean(text.startswith("<final_sql>") for text in sampled),
+            "samples that answer at once": fmean(
+                text.startswith("<final_sql>") for text in sampled
+            ),
         }
 
     def example(self) -> str:
