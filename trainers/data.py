@@ -1,4 +1,4 @@
-"""Prompts: the embedded task, local files, hub data sets; checked before a model is loaded.
+"""Prompts: embedded tasks, local files, hub data sets; checked before a model is loaded.
 
 Every row has `prompt` (text, or messages when `template: chat`), `prompt_id` (stable over epochs,
 ranks and restarts: data set and row id, else a hash of data set and prompt) and `answer`, plus the
@@ -18,8 +18,9 @@ from typing import Any, Literal
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from trainers.data_sources import EMBEDDED, Row, embedded_rows, file_rows, hub_rows, is_file
-from trainers.tasks.chain_sums import ChainSumsConfig, Split
+from trainers.data_sources import embedded_rows, file_rows, hub_rows, is_file
+from trainers.tasks.base import EMBEDDED, Row, Split
+from trainers.tasks.chain_sums import ChainSumsConfig
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,8 @@ class DataConfig:
     """Section `data` of a recipe."""
 
     train: str
-    """chain_sums (embedded), a file (.jsonl, .jsonl.gz, .json with one row a line, .parquet) or a hub id."""
+    """An embedded task (chain_sums, office_sql, office_agent, corner_shop), a file (.jsonl, .jsonl.gz,
+    .json with one row a line, .parquet) or a hub id."""
     heldout: str | None = None
     """The same for evaluation; null takes heldout_size rows off the end of a shuffled train."""
     name: str | None = None
@@ -57,7 +59,7 @@ class DataConfig:
     seed: int = 0
     """Seed of the split that heldout_size makes."""
     chain_sums: ChainSumsConfig = field(default_factory=ChainSumsConfig)
-    """Sizes of the embedded task."""
+    """Sizes of the embedded task chain_sums."""
 
     def __post_init__(self) -> None:
         """Check ranges and combinations."""
@@ -118,15 +120,15 @@ def load_prompts(config: DataConfig, tokenizer: PreTrainedTokenizerBase) -> Prom
 def _heldout_rows(config: DataConfig) -> list[Row]:
     if config.heldout is not None:
         return _rows(config, config.heldout, config.heldout_split, "heldout")
-    if config.train == EMBEDDED and not config.heldout_size:
-        return _rows(config, EMBEDDED, "", "heldout")
+    if config.train in EMBEDDED and not config.heldout_size:
+        return _rows(config, config.train, "", "heldout")
     return []
 
 
 def _rows(config: DataConfig, source: str, hub_split: str, part: Split) -> list[Row]:
     """All rows of a source in the common format."""
-    if source == EMBEDDED:
-        raw = embedded_rows(config.chain_sums, part)
+    if source in EMBEDDED:
+        raw = embedded_rows(source, config.chain_sums, part)
     elif is_file(source):
         raw = file_rows(Path(source).expanduser())
     else:

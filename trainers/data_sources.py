@@ -1,4 +1,4 @@
-"""Rows of a data set: the embedded task, local files, hub data sets; nothing is written anywhere.
+"""Rows of a data set: embedded tasks, local files, hub data sets; nothing is written anywhere.
 
 Local files are read directly (no network, no cache folder); only hub data sets go through
 `datasets` and its cache.
@@ -10,20 +10,19 @@ import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from datasets import load_dataset
 
-from trainers.tasks.chain_sums import ChainSumsConfig, Split, chain_sum_rows
+from trainers.tasks.base import EMBEDDED, Row, Split, load_task
+from trainers.tasks.chain_sums import ChainSumsConfig
 
-EMBEDDED = "chain_sums"
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
-Row = dict[str, Any]  # one row of a data set: its columns are the user's
 
 
-def embedded_rows(config: ChainSumsConfig, part: Split) -> list[Row]:
-    """The rows of one split of the embedded task."""
-    return list(chain_sum_rows(config, part))
+def embedded_rows(name: str, sizes: ChainSumsConfig, part: Split) -> list[Row]:
+    """The rows of one split of an embedded task; `sizes` is for chain_sums."""
+    settings = (sizes,) if name == "chain_sums" else ()
+    return load_task(name, {}, *settings).rows(part)
 
 
 def is_file(source: str) -> bool:
@@ -64,7 +63,7 @@ def hub_rows(source: str, name: str | None, split: str) -> list[Row]:
     except (OSError, ValueError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"{source!r} is neither {EMBEDDED}, nor a file ({', '.join(SUFFIXES)}), nor can it be "
+            f"{source!r} is neither one of {', '.join(EMBEDDED)}, nor a file ({', '.join(SUFFIXES)}), nor can it be "
             f"loaded from the hub: {first}"
         ) from error
 

@@ -1,9 +1,10 @@
-"""Supervised warm start from scratch: a tiny Llama that half knows the embedded task.
+"""Supervised warm start from scratch: a tiny Llama that half knows an embedded task.
 
 Reinforcement learning can only reward what the policy already does now and then. The first part of
-the steps shows full derivations only, which teaches the arithmetic; the rest mixes them with direct
-answers, which such a model cannot get right. The policy starts with both habits and has to find out
-that the steps pay. The loss is taken on response tokens only. A seed and a thread count give the
+the steps shows exemplary responses only, which teaches the skills (in chain sums, the arithmetic);
+the rest mixes them with bad habits (answering directly, which such a model cannot get right). The
+policy starts with both and has to find out what pays. The loss is taken on what a policy writes,
+never on prompts and observations. A seed and a thread count give the
 same weights on the same machine.
 """
 
@@ -14,7 +15,6 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from pathlib import Path
 from statistics import fmean
 
@@ -22,14 +22,9 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, get_cosine_schedule_with_warmup
 
-from trainers.tasks.chain_sums import (
-    STEP_TOKENS,
-    ChainSum,
-    ChainSumsConfig,
-    DemonstrationMix,
-    chains,
-    demonstration,
-)
+from trainers.rollout_phase import encode_text
+from trainers.tasks.base import Demonstration, Piece, Task, load_task
+from trainers.tasks.chain_sums import ChainSumsConfig
 from trainers.tasks.char_tokenizer import char_tokenizer
 from trainers.tasks.tiny_llama import ModelShape, tiny_llama
 from trainers.warmstart_report import WarmstartResult, evaluate, model_card, save
@@ -51,12 +46,14 @@ class WarmstartConfig:
 
     output: str
     """Folder for weights, tokenizer and model card; files in it are overwritten."""
-    task: ChainSumsConfig = field(default_factory=ChainSumsConfig)
-    """Problems; demonstrations come from the class of the training split, without end."""
-    mix: DemonstrationMix = field(default_factory=DemonstrationMix)
-    """Which forms the demonstrations take once `mix_from` is reached."""
+    task: str = "chain_sums"
+    """An embedded task: chain_sums, office_sql, office_agent or corner_shop."""
+    chain_sums: ChainSumsConfig = field(default_factory=ChainSumsConfig)
+    """Sizes of the task chain_sums."""
+    mix: dict[str, float] = field(default_factory=dict)
+    """Probabilities of the task's habits once `mix_from` is reached; the others keep their defaults."""
     mix_from: float = 0.8
-    """Fraction of the steps before which all demonstrations are complete derivations."""
+    """Fraction of the steps before which all demonstrations are exemplary."""
     model: ModelShape = field(default_factory=ModelShape)
     """Size of the model."""
     steps: int = 1200
@@ -81,8 +78,12 @@ class WarmstartConfig:
             raise ValueError(f"mix_from={self.mix_from} is not a fraction; use a value in [0, 1]")
         if self.learning_rate <= 0.0:
             raise ValueError(f"learning_rate={self.learning_rate} must be positive; use 4.0e-3")
-        needed = self.task.num_terms * (3 + STEP_TOKENS) + 8
-        _check_at_least("model.max_positions", self.model.max_positions, needed)
+        _check_at_least("model.max_positions", self.model.max_positions, self.make().num_tokens)
+
+    def make(self) -> Task:
+        """The task with the habits of the mix."""
+        settings = (self.chain_sums,) if self.task == "chain_sums" else ()
+        return load_task(self.task, self.mix, *settings)
 
 
 def run(config: WarmstartConfig, *, on_progress: OnProgress | None = None) -> WarmstartResult:
@@ -96,17 +97,18 @@ def run(config: WarmstartConfig, *, on_progress: OnProgress | None = None) -> Wa
         with _progress_bar(config.steps) as show:
             return run(config, on_progress=show)
     with _seeded(config.seed, config.num_threads):
-        tokenizer = char_tokenizer()
+        task = config.make()
+        tokenizer = char_tokenizer(task.words)
         model = tiny_llama(config.model, tokenizer)
         losses = _train(model, tokenizer, config, on_progress)
-        result = evaluate(model, tokenizer, config.task, fmean(losses[-20:]))
+        result = evaluate(model, tokenizer, task, fmean(losses[-20:]))
     card = model_card(
-        config.task,
+        task,
         num_parameters=model.num_parameters(),
         training=f"{config.steps} steps of {config.batch_size}, seed {config.seed}",
         result=result,
     )
-    save(model, tokenizer, config.task, Path(config.output).expanduser(), card)
+    save(model, tokenizer, task, Path(config.output).expanduser(), card)
     logger.info("warm start saved in %s: %s", config.output, asdict(result))
     return result
 
@@ -137,32 +139,39 @@ def _train(
     return losses
 
 
-def _batches(config: WarmstartConfig) -> Iterator[list[tuple[ChainSum, str]]]:
-    """Problems with their demonstrations, one list per step."""
+def _batches(config: WarmstartConfig) -> Iterator[list[Demonstration]]:
+    """Demonstrations, one list per step."""
     rng = random.Random(f"warmstart/{config.seed}")
-    problems = chains(config.task, "train", rng)
-    derivations = DemonstrationMix(direct_prob=0.0, quit_prob=0.0, malformed_prob=0.0)
+    task = config.make()
     for step in range(config.steps):
-        mix = config.mix if step >= config.mix_from * config.steps else derivations
-        chosen = islice(problems, config.batch_size)
-        yield [(problem, demonstration(problem, mix, rng)) for problem in chosen]
+        is_mixed = step >= config.mix_from * config.steps
+        yield [task.demonstration(rng, is_mixed=is_mixed) for _ in range(config.batch_size)]
 
 
 def _rows(
-    demonstrations: Sequence[tuple[ChainSum, str]], tokenizer: PreTrainedTokenizerFast
+    demonstrations: Sequence[Demonstration], tokenizer: PreTrainedTokenizerFast
 ) -> dict[str, torch.Tensor]:
-    """Rows padded on the right; the labels leave out prompt and padding."""
-    prompts = tokenizer([problem.prompt for problem, _ in demonstrations])["input_ids"]
-    texts = [text + tokenizer.eos_token for _, text in demonstrations]
-    responses = tokenizer(texts)["input_ids"]
-    shape = (len(prompts), max(map(len, prompts)) + max(map(len, responses)))
+    """Rows padded on the right; the labels leave out prompt, observations and padding."""
+    rows = [_row(demonstration, tokenizer) for demonstration in demonstrations]
+    shape = (len(rows), max(len(ids) for ids, _ in rows))
     ids_BT = torch.full(shape, tokenizer.pad_token_id)
     labels_BT = torch.full(shape, _IGNORED)
-    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-        end = len(prompt) + len(response)
-        ids_BT[row, :end] = torch.tensor(prompt + response)
-        labels_BT[row, len(prompt) : end] = torch.tensor(response)
+    for number, (ids, labels) in enumerate(rows):
+        ids_BT[number, : len(ids)] = torch.tensor(ids)
+        labels_BT[number, : len(ids)] = torch.tensor(labels)
     return {"input_ids": ids_BT, "labels": labels_BT}
+
+
+def _row(
+    demonstration: Demonstration, tokenizer: PreTrainedTokenizerFast
+) -> tuple[list[int], list[int]]:
+    """Ids and labels; pieces are tokenised one by one, as environment and policy make them."""
+    ids, labels = [], []
+    for piece in (Piece(demonstration.prompt, is_written=False), *demonstration.pieces):
+        new = encode_text(tokenizer, piece.text)
+        ids += new
+        labels += new if piece.is_written else [_IGNORED] * len(new)
+    return [*ids, tokenizer.eos_token_id], [*labels, tokenizer.eos_token_id]
 
 
 @contextmanager

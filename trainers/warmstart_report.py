@@ -2,61 +2,46 @@
 
 from __future__ import annotations
 
-import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from pathlib import Path
-from statistics import fmean
 
 import torch
 from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from trainers.tasks.chain_sums import STEP_TOKENS, ChainSumsConfig, chain_sum_rows, chains
+from trainers.tasks.base import Task
 
 # Shape suffixes: B rows of a batch, T tokens of a row.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmstartResult:
-    """Figures of a warm start; accuracies are fractions of the held-out problems."""
+    """Figures of a warm start."""
 
     final_loss: float
-    """Mean loss of the last 20 steps, nats per response token."""
-    greedy_accuracy: float
-    """Solved by the most likely response."""
-    sampled_accuracy: float
-    """Solved by one sample at temperature 1."""
-    derivation_frac: float
-    """Samples with all steps."""
-    malformed_frac: float
-    """Samples without a closed box at the end."""
+    """Mean loss of the last 20 steps, nats per token that a policy writes."""
+    figures: Mapping[str, float]
+    """What the policy does with the held-out problems, see `Task.figures`."""
 
 
 def evaluate(
     model: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
-    task: ChainSumsConfig,
+    task: Task,
     final_loss: float,
 ) -> WarmstartResult:
-    """Answers all held-out problems, greedily and by sampling from torch's random state."""
-    rows = chain_sum_rows(task, "heldout")
-    prompts = [str(row["prompt"]) for row in rows]
-    endings = [rf"\boxed{{{row['answer']}}}" for row in rows]
+    """Answers held-out problems, greedily and by sampling from torch's random state."""
     model.eval()
-    greedy = _respond(model, tokenizer, prompts, _law(tokenizer, task, do_sample=False))
-    sampled = _respond(model, tokenizer, prompts, _law(tokenizer, task, do_sample=True))
-    return WarmstartResult(
-        final_loss=final_loss,
-        greedy_accuracy=fmean(map(str.endswith, greedy, endings)),
-        sampled_accuracy=fmean(map(str.endswith, sampled, endings)),
-        derivation_frac=fmean(text.count(";") == task.num_terms - 1 for text in sampled),
-        malformed_frac=fmean(not text.endswith("}") for text in sampled),
-    )
+    figures = task.figures(partial(_respond, model, tokenizer, task))
+    return WarmstartResult(final_loss=final_loss, figures=figures)
 
 
 def save(
     model: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
-    task: ChainSumsConfig,
+    task: Task,
     folder: Path,
     card: str,
 ) -> None:
@@ -68,55 +53,65 @@ def save(
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def model_card(
-    task: ChainSumsConfig, *, num_parameters: int, training: str, result: WarmstartResult
-) -> str:
+def model_card(task: Task, *, num_parameters: int, training: str, result: WarmstartResult) -> str:
     """The README of the checkpoint; `training` says in a few words how it was trained."""
-    example = next(chains(task, "heldout", random.Random(0)))
-    return f"""# Warm-started policy for chained sums modulo 100
+    example = "\n".join(f"    {line}" for line in task.example().splitlines())
+    figures = "\n".join(f"| {name} | {value:.3f} |" for name, value in result.figures.items())
+    return f"""# Warm-started policy for {task.title}
 
-A Llama of {num_parameters:,} parameters with a character-level tokenizer, trained from scratch on
-generated demonstrations. It is a starting point for reinforcement learning and of no other use.
+A Llama of {num_parameters:,} parameters with a tokenizer of characters and a few words, trained from
+scratch on generated demonstrations. It is a starting point for reinforcement learning with
+recipes/{task.recipe}.yaml and of no other use.
 
-    prompt    {example.prompt}
-    stepwise  {"".join(example.steps)}\\boxed{{{example.answer}}}
-    direct    \\boxed{{{example.answer}}}
+{example}
 
-Made by `accelerate launch recipes/warmstart.yaml` ({training}).
-On {task.heldout_size} held-out problems:
+Made by `accelerate launch recipes/{task.warmstart}.yaml` ({training}).
+On {len(task.rows("heldout"))} held-out problems:
 
 | figure | value |
 |---|---|
-| accuracy, greedy | {result.greedy_accuracy:.3f} |
-| accuracy, one sample at temperature 1 | {result.sampled_accuracy:.3f} |
-| samples with all steps | {result.derivation_frac:.3f} |
-| malformed samples | {result.malformed_frac:.3f} |
+{figures}
 | final loss, nats per token | {result.final_loss:.4f} |
 """
 
 
-def _law(
-    tokenizer: PreTrainedTokenizerFast, task: ChainSumsConfig, *, do_sample: bool
-) -> GenerationConfig:
+def _law(tokenizer: PreTrainedTokenizerFast, task: Task, *, do_sample: bool) -> GenerationConfig:
     return GenerationConfig(
         do_sample=do_sample,
         top_k=0 if do_sample else None,
-        max_new_tokens=STEP_TOKENS * task.num_terms,
+        max_new_tokens=task.num_turn_tokens,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
 
 
-@torch.no_grad()
 def _respond(
     model: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
-    prompts: list[str],
+    task: Task,
+    prompts: Sequence[str],
+    do_sample: bool,
+) -> list[str]:
+    """Responses in the order of the prompts; those of equal length are answered together."""
+    law = _law(tokenizer, task, do_sample=do_sample)
+    ids = tokenizer(list(prompts))["input_ids"]
+    order = sorted(range(len(ids)), key=lambda number: len(ids[number]))
+    found: dict[int, str] = {}
+    for _, group in groupby(order, key=lambda number: len(ids[number])):
+        numbers = list(group)
+        ids_BT = torch.tensor([ids[number] for number in numbers])
+        found.update(zip(numbers, _generated(model, tokenizer, ids_BT, law), strict=True))
+    return [found[number] for number in range(len(ids))]
+
+
+@torch.no_grad()
+def _generated(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    ids_BT: torch.Tensor,
     law: GenerationConfig,
 ) -> list[str]:
-    """Responses to prompts of equal length."""
-    ids_BT = torch.tensor(tokenizer(prompts)["input_ids"])
     output_BT = model.generate(  # type: ignore[misc]  # transformers types self as a protocol
         ids_BT, attention_mask=torch.ones_like(ids_BT), generation_config=law
     )

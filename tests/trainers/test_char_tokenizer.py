@@ -61,3 +61,10 @@ def test_the_chat_template_writes_one_user_message_as_the_plain_prompt(
 
 def test_left_padding_is_the_default(tokenizer: PreTrainedTokenizerFast) -> None:
     assert tokenizer(["1", "123"], padding=True)["input_ids"][0][:2] == [0, 0]
+
+
+def test_of_several_words_the_longest_is_taken() -> None:
+    tokenizer = char_tokenizer(("max", "maximum", " max", "(a|b)"))
+    ids = tokenizer("maximum max(a|b)ma")["input_ids"]
+    expected = ["maximum", " max", "(a|b)", "m", "a"]
+    assert tokenizer.convert_ids_to_tokens(ids) == expected

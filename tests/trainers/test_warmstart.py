@@ -5,7 +5,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from trainers.tasks.chain_sums import ChainSum, ChainSumsConfig, DemonstrationMix
+from trainers.tasks.base import EMBEDDED, Demonstration, Piece
+from trainers.tasks.chain_sums import ChainSumsConfig
 from trainers.tasks.char_tokenizer import char_tokenizer
 from trainers.tasks.tiny_llama import ModelShape
 from trainers.warmstart import WarmstartConfig, _batches, _rows, run
@@ -15,9 +16,9 @@ SHAPE = ModelShape(hidden_size=16, num_layers=1, num_heads=2, num_kv_heads=1, in
 
 
 def _config(output: Path) -> WarmstartConfig:
-    task = ChainSumsConfig(num_terms=3, heldout_size=8)
+    sizes = ChainSumsConfig(num_terms=3, heldout_size=8)
     return WarmstartConfig(
-        output=str(output), task=task, model=SHAPE, steps=20, batch_size=8, warmup_steps=5
+        output=str(output), chain_sums=sizes, model=SHAPE, steps=20, batch_size=8, warmup_steps=5
     )
 
 
@@ -68,7 +69,8 @@ def test_random_state_and_threads_of_torch_are_put_back(tmp_path: Path) -> None:
 
 def test_the_loss_leaves_out_prompt_and_padding() -> None:
     tokenizer = char_tokenizer()
-    long, short = (ChainSum((10, 1), "+"), "10+01=11;"), (ChainSum((20, 2), "-"), "18")
+    long = Demonstration("10+01=", (Piece("10+01=11;"),))
+    short = Demonstration("20-02=", (Piece("18"),))
     rows = _rows([long, short], tokenizer)
     kept = [
         ids[labels != -100] for ids, labels in zip(rows["input_ids"], rows["labels"], strict=True)
@@ -77,10 +79,18 @@ def test_the_loss_leaves_out_prompt_and_padding() -> None:
     assert tokenizer.decode(rows["input_ids"][1]) == "20-02=18<eos>" + 7 * "<pad>"
 
 
+def test_the_loss_leaves_out_observations() -> None:
+    tokenizer = char_tokenizer(("<look>", "</look>"))
+    pieces = (Piece("<look>a</look>"), Piece("\nred\n", is_written=False), Piece("red"))
+    rows = _rows([Demonstration("a?", pieces)], tokenizer)
+    kept = rows["input_ids"][0][rows["labels"][0] != -100]
+    assert tokenizer.decode(kept) == "<look>a</look>red<eos>"
+    assert tokenizer.decode(rows["input_ids"][0]) == "a?<look>a</look>\nred\nred<eos>"
+
+
 def test_the_mix_starts_after_its_fraction_of_the_steps(tmp_path: Path) -> None:
-    mix = DemonstrationMix(direct_prob=1.0)
-    config = replace(_config(tmp_path), mix=mix, mix_from=0.5)
-    has_steps = [{";" in text for _, text in batch} for batch in _batches(config)]
+    config = replace(_config(tmp_path), mix={"direct_prob": 1.0}, mix_from=0.5)
+    has_steps = [{";" in one.pieces[0].text for one in batch} for batch in _batches(config)]
     assert has_steps == [{True}] * 10 + [{False}] * 10
 
 
@@ -89,6 +99,9 @@ def test_the_mix_starts_after_its_fraction_of_the_steps(tmp_path: Path) -> None:
     [
         ({"steps": 0}, "steps=0"),
         ({"mix_from": 1.2}, r"mix_from=1\.2"),
+        ({"task": "chain_sum"}, "task='chain_sum' is unknown; use one of chain_sums"),
+        ({"mix": {"hasty_prob": 0.5}}, "chain_sums has no hasty_prob; known: direct_prob"),
+        ({"mix": {"direct_prob": 1.5}}, r"direct_prob=1\.5"),
         ({"learning_rate": 0.0}, r"learning_rate=0\.0"),
         ({"model": ModelShape(max_positions=20)}, r"model\.max_positions=20"),
     ],
@@ -103,8 +116,14 @@ def test_heads_must_divide_the_width() -> None:
         ModelShape(num_heads=3)
 
 
-def test_the_shipped_checkpoint_is_small_and_loads() -> None:
-    folder = ROOT / "checkpoints" / "chain_sums"
-    assert sum(path.stat().st_size for path in folder.iterdir()) < 2_000_000
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_the_shipped_checkpoints_are_small_and_know_the_words_of_their_task(name: str) -> None:
+    folder = ROOT / "checkpoints" / name
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 1_000_000
     model = AutoModelForCausalLM.from_pretrained(folder)
-    assert model.config.vocab_size == len(AutoTokenizer.from_pretrained(folder))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert model.config.vocab_size == len(tokenizer)
+    words = WarmstartConfig(output="x", task=name, model=ModelShape(max_positions=640)).make().words
+    assert [tokenizer(word)["input_ids"] for word in words] == [
+        [tokenizer.convert_tokens_to_ids(word)] for word in words
+    ]

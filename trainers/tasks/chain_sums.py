@@ -12,20 +12,27 @@ problem may appear in, whatever the sizes and the seed.
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from statistics import fmean
+
+from trainers.tasks.base import (
+    Demonstration,
+    Piece,
+    Respond,
+    Row,
+    Split,
+    check_probabilities,
+    split_of,
+)
 
 MODULUS = 100
 STEP_TOKENS = 9
 """Tokens of one step, `47+85=32;`."""
 _HELDOUT_ONE_IN = 8
 """One problem in this many belongs to the held-out split."""
-
-Split = Literal["train", "heldout"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,9 +93,7 @@ class ChainSum:
     @property
     def split(self) -> Split:
         """The only split in which this problem may appear."""
-        digest = hashlib.sha256(self.prompt.encode()).digest()
-        is_heldout = int.from_bytes(digest[:8], "big") % _HELDOUT_ONE_IN == 0
-        return "heldout" if is_heldout else "train"
+        return split_of(self.prompt, _HELDOUT_ONE_IN)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -103,10 +108,61 @@ class DemonstrationMix:
     """Probability that the closing brace of the box is missing."""
 
     def __post_init__(self) -> None:
-        for name in ("direct_prob", "quit_prob", "malformed_prob"):
-            value = getattr(self, name)
-            if not 0.0 <= value <= 1.0:
-                raise ValueError(f"{name}={value} is not a probability; use a value in [0, 1]")
+        check_probabilities(self)
+
+
+DERIVATIONS = DemonstrationMix(direct_prob=0.0, quit_prob=0.0, malformed_prob=0.0)
+"""Exemplary: every step."""
+
+
+class ChainSums:
+    """The task with sizes and habits; see the module docstring."""
+
+    title = "chained sums modulo 100"
+    recipe = "dcpo"
+    warmstart = "warmstart"
+    words = (r"\boxed{",)
+
+    def __init__(self, mix: DemonstrationMix, config: ChainSumsConfig) -> None:
+        self._mix = mix
+        self._config = config
+        self.num_turn_tokens = STEP_TOKENS * config.num_terms
+        self.num_tokens = config.num_terms * (3 + STEP_TOKENS) + 8
+
+    def rows(self, split: Split) -> list[Row]:
+        """The problems of a split."""
+        return chain_sum_rows(self._config, split)
+
+    def demonstration(self, rng: random.Random, *, is_mixed: bool) -> Demonstration:
+        """Draws a problem and a derivation, or one of the forms of the mix."""
+        chain = next(chains(self._config, "train", rng))
+        text = demonstration(chain, self._mix if is_mixed else DERIVATIONS, rng)
+        return Demonstration(chain.prompt, (Piece(text),))
+
+    def figures(self, respond: Respond) -> dict[str, float]:
+        """Accuracies, and the forms of the samples."""
+        rows = self.rows("heldout")
+        endings = [rf"\boxed{{{row['answer']}}}" for row in rows]
+        prompts = [str(row["prompt"]) for row in rows]
+        greedy, sampled = respond(prompts, False), respond(prompts, True)
+        num_steps = self._config.num_terms - 1
+        return {
+            "accuracy, greedy": fmean(map(str.endswith, greedy, endings)),
+            "accuracy, one sample at temperature 1": fmean(map(str.endswith, sampled, endings)),
+            "samples with all steps": fmean(text.count(";") == num_steps for text in sampled),
+            "malformed samples": fmean(not text.endswith("}") for text in sampled),
+        }
+
+    def example(self) -> str:
+        """A held-out problem in both forms."""
+        chain = next(chains(self._config, "heldout", random.Random(0)))
+        answer = rf"\boxed{{{chain.answer}}}"
+        steps = "".join(chain.steps) + answer
+        return f"prompt    {chain.prompt}\nstepwise  {steps}\ndirect    {answer}"
+
+
+TASK = ChainSums
+MIX = DemonstrationMix
 
 
 def draw_chain(rng: random.Random, config: ChainSumsConfig) -> ChainSum:
@@ -124,7 +180,7 @@ def chains(config: ChainSumsConfig, split: Split, rng: random.Random) -> Iterato
             yield chain
 
 
-def chain_sum_rows(config: ChainSumsConfig, split: Split) -> list[dict[str, object]]:
+def chain_sum_rows(config: ChainSumsConfig, split: Split) -> list[Row]:
     """The distinct problems of a split as data-set rows.
 
     Returns:
@@ -154,7 +210,7 @@ def _distinct(problems: Iterator[ChainSum]) -> Iterator[ChainSum]:
             yield chain
 
 
-def _row(chain: ChainSum) -> dict[str, object]:
+def _row(chain: ChainSum) -> Row:
     return {
         "id": chain.prompt[:-1],
         "prompt": chain.prompt,
