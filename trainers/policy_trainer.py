@@ -377,7 +377,9 @@ class PolicyTrainer(GRPOTrainer):
     def log_evaluation(self, metrics: Mapping[str, float]) -> None:
         """Log held-out figures on their own, without flushing the training metrics."""
         logs = {f"eval_{name.removeprefix('eval/')}": value for name, value in metrics.items()}
+        training_row_is_due = self.control.should_log
         super(GRPOTrainer, self).log(logs)
+        self.control.should_log = training_row_is_due  # logging clears it
 
     def _record(self, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():

@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 import torch
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import GRPOTrainer
 
 from rollout.config import RolloutConfig
@@ -253,3 +253,22 @@ def test_the_other_clip_rules_train(tmp_path: Path, clip: str) -> None:
     )
     trainer.train()
     assert all(torch.isfinite(torch.tensor(logged(trainer, "loss"))))
+
+
+class EvaluateEachStep(TrainerCallback):
+    """Logs held-out figures at the end of every step."""
+
+    def __init__(self, trainer: PolicyTrainer) -> None:
+        self.trainer = trainer
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:  # Trainer's signature
+        """Log something as the held-out evaluation does."""
+        self.trainer.log_evaluation({"eval/avg_at_1": 0.5})
+
+
+def test_an_evaluation_does_not_swallow_the_training_row_of_its_step(tmp_path: Path) -> None:
+    trainer = tiny_trainer(tmp_path, max_steps=3)
+    trainer.add_callback(EvaluateEachStep(trainer))
+    trainer.train()
+    assert len(logged(trainer, "loss")) == 3
+    assert logged(trainer, "eval_avg_at_1") == [0.5] * 3
