@@ -54,6 +54,10 @@ def config_class(reward: type[Reward]) -> type | None:
 
 
 def _import(module_name: str, type_name: str) -> ModuleType:
+    """Import a user's module; the current directory is searched last, so it shadows nothing."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
     try:
         return importlib.import_module(module_name)
     except ImportError as error:

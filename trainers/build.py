@@ -34,7 +34,7 @@ from trainers.model import (
     load_model,
     load_tokenizer,
 )
-from trainers.policy_config import PolicyConfig, check_trainer_keys
+from trainers.policy_config import PolicyConfig, check_trainer_keys, check_trainer_values
 from trainers.recipe import RawRecipe, RecipeError, decode_section, decode_trainer_section
 from trainers.recipe_decoding import decode
 from trainers.settings import EvaluationConfig, LoggingConfig, RewardEntry
@@ -99,6 +99,10 @@ def decode_recipe(raw: RawRecipe) -> TrainRecipe:
     except ValueError as error:
         raise RecipeError(f"{raw.path}: {error}") from error
     trainer = decode_trainer_section(raw, PolicyConfig)
+    try:
+        check_trainer_values(trainer)
+    except ValueError as error:
+        raise RecipeError(f"{raw.path}: {error}") from error
     _check_branching(raw, sections["rollout"])
     try:
         check_algorithm(trainer)
@@ -163,7 +167,7 @@ def build_policy_config(recipe: TrainRecipe, run_dir: Path) -> PolicyConfig:
             reward_weights=[entry.weight for entry in recipe.rewards],
             remove_unused_columns=False,
             disable_tqdm=True,
-            **recipe.trainer,
+            **{"ddp_find_unused_parameters": False, **recipe.trainer},
         )
     except ValueError as error:
         raise RecipeError(f"{recipe.raw.path}: trainer: {error}") from error
@@ -264,7 +268,9 @@ def run(raw: RawRecipe, options: LaunchOptions) -> None:
     if raw.kind == "warmstart":
         from trainers import warmstart
 
-        warmstart.run(decode_section(raw, "warmstart", WarmstartConfig))
+        config = decode_section(raw, "warmstart", WarmstartConfig)
+        if not options.dry_run:
+            warmstart.run(config)
         return
     from trainers.training_run import TrainingRun
 

@@ -2,7 +2,8 @@
 
 A recipe is a Python program whose last statement calls `main`; the other two name the recipe as
 first argument. Whatever is wrong with what the user wrote ends with one line on standard error and
-exit code 2, on rank 0 only. Exit code 130 means interrupted.
+exit code 2, on rank 0 only; a run whose reward keeps failing ends with one line and 1. A stop by
+Ctrl-C or SIGTERM that was saved ends with 0, one that was not with 130.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
+from rewards.combine import RewardFailureError
 from trainers import siblings
 from trainers.launch_checks import check_environment, settle_device
 from trainers.quiet import quiet_libraries
@@ -65,6 +67,11 @@ def main(
             raise
         _complain(f"error: {' '.join(str(error).split())}")
         sys.exit(2)
+    except RewardFailureError as error:
+        if show_traceback:
+            raise
+        _complain(f"error: {' '.join(str(error).split())}")
+        sys.exit(1)
     except KeyboardInterrupt:
         _complain("interrupted; the same command with --resume goes on from the newest checkpoint")
         sys.exit(130)

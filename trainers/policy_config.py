@@ -187,6 +187,23 @@ def check_trainer_keys(section: dict[str, Any]) -> None:  # values of any YAML t
             )
 
 
+def check_trainer_values(trainer: dict[str, Any]) -> None:  # arguments of any type
+    """Refuse values that would fail only after a model was loaded.
+
+    Raises:
+        ValueError: names the option, what was given and what is expected.
+    """
+    _one_of("trainer.clip", trainer.get("clip", "dac"), CLIP_RULES)
+    _one_of("trainer.advantage", trainer.get("advantage", "sas"), ADVANTAGES)
+    _one_of("trainer.aggregation", trainer.get("aggregation", "otm"), AGGREGATIONS)
+    for name in ("epsilon", "epsilon_high", "learning_rate"):
+        value = trainer.get(name)
+        if value is not None and value <= 0:
+            raise ValueError(f"trainer.{name}={value} must be positive")
+    if trainer.get("max_steps") == 0:
+        raise ValueError("trainer.max_steps=0 trains nothing; use -1 for trainer.num_train_epochs")
+
+
 def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:
     if value not in allowed:
         raise ValueError(f"{name}={value!r} is unknown; expected one of {', '.join(allowed)}")

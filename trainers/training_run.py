@@ -67,6 +67,12 @@ class TrainingRun:
             self._describe(data, plan, memory)
             return
         checkpoint = self._resume_point()
+        if checkpoint is not None and checkpointing.checkpoint_step(checkpoint) >= plan.num_updates:
+            self.terminal.line(
+                f"{self.run_dir} is complete: {checkpoint.name} of {plan.num_updates} updates; "
+                "raise trainer.max_steps to train further"
+            )
+            return
         tracker = prepare_trackers(self.recipe.logging, self.run_dir)
         args = build.build_policy_config(self.recipe, self.run_dir)
         check_world_size(args.world_size, os.environ)

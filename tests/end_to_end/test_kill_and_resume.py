@@ -86,6 +86,12 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     one, two = (load_file(tmp_path / n / "final/model.safetensors") for n in ("straight", "killed"))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
+    again = start(tmp_path / "killed", "--resume")
+    output, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, output[-3000:]
+    assert "is complete: checkpoint-24 of 24 updates" in output
+    assert complete_checkpoints(tmp_path / "killed")[-1].name == "checkpoint-24"
+
 
 def test_sigterm_saves_at_once_and_says_how_to_resume(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"

@@ -54,6 +54,8 @@ def write_rows(path: Path, rows: Sequence[dict[str, str]]) -> Path:
         ("trainer.scale_rewards=none", ["scale_rewards", "no effect with trainer.advantage=sas"]),
         ("rollout.top_p=0.9", ["top_p=0.9", "sample from it"]),
         ("rollout.temperature=0.0", ["temperature=0.0", "positive"]),
+        ("trainer.epsilon=-1.0", ["trainer.epsilon=-1.0 must be positive"]),
+        ("trainer.max_steps=0", ["max_steps=0 trains nothing"]),
         ("trainer.clip=dacc", ["trainer.clip='dacc'", "fixed, dac"]),
         ("trainer.max_steps=many", ['trainer.max_steps="many"', "an integer"]),
         ("model.path=./no_such_folder", ["no_such_folder: no such folder"]),
@@ -144,6 +146,13 @@ def test_a_missing_recipe_is_named(capsys: pytest.CaptureFixture[str]) -> None:
         launch.main(None, "__main__", ["recipes/no_such.yaml"])
     assert stopped.value.code == 2
     assert "no_such.yaml" in capsys.readouterr().err
+
+
+def test_a_dry_run_of_a_warm_start_makes_nothing(tmp_path: Path) -> None:
+    recipe = RECIPE.with_name("warmstart.yaml")
+    output = tmp_path / "policy"
+    launch.main(recipe, "__main__", ["--dry_run", "--output_dir", str(output)])
+    assert not output.exists()
 
 
 def test_nothing_is_left_behind(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -46,6 +46,13 @@ def test_a_resumed_run_drops_the_rows_after_its_checkpoint(tmp_path: Path) -> No
     assert file.path.read_text() == '{"step": 1}\n{"step": 2}\n'
 
 
+def test_a_fresh_run_drops_the_rows_of_one_that_failed_early(tmp_path: Path) -> None:
+    file = MetricsFile(tmp_path)
+    file.path.write_text('{"step": 0}\n')
+    file.on_train_begin(ARGS, state(0), TrainerControl())
+    assert file.path.read_text() == ""
+
+
 def test_a_fresh_run_starts_an_empty_file(tmp_path: Path) -> None:
     file = MetricsFile(tmp_path)
     file.path.write_text('{"step": 5}\n')

@@ -28,7 +28,8 @@ class MetricsFile(TrainerCallback):
     ) -> None:
         """Make the file agree with the step that training starts from."""
         if state.is_world_process_zero:
-            rows = [row for row in read_metrics(self.path) if row["step"] <= state.global_step]
+            step = state.global_step
+            rows = [row for row in read_metrics(self.path) if 0 < step >= row["step"]]
             write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def on_log(
